@@ -1,0 +1,40 @@
+/* ops.c: the tables as data. */
+#include "ops.h"
+
+#include <math.h>
+
+#include "scalar.h"
+
+/* Operands of SELECT: the third lives in aux. */
+#define AUX_OF_ARITY(n) ((n) == 3 ? FAD_AUX_NODE : FAD_AUX_NOTHING)
+#define MANY FAD_MANY
+
+const fad_op_info fad_ops[FAD_OP_COUNT] = {
+#define TEXT(...) #__VA_ARGS__
+#define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, DX, DY, DOC) \
+    {#NAME, NUMPY, ARITY, FAD_##KIND, AUX_OF_ARITY(ARITY), {DX, DY}, {#PX, #PY, #PZ}, DOC},
+#include "ops.def"
+#undef OP
+#define ST(NAME, SPELLED, OPERANDS, AUX, LINEAR, TRANSPOSE, DOC) \
+    {#NAME, SPELLED, OPERANDS, FAD_STRUCTURAL, FAD_AUX_##AUX, {"", ""}, {TRANSPOSE, "", ""}, DOC},
+#include "structural.def"
+#undef ST
+};
+
+double fad_constant_partial(int op, int k)
+{
+    if (op < 0 || op >= FAD_ELEMENTWISE_COUNT || k < 0 || k >= fad_ops[op].arity)
+        return NAN;
+    /* A partial that depends on an operand shows it at one of these points: NaN in gives NaN out, and a
+     * branch (SELECT) is taken both ways. */
+    static const double probes[][4] = {{NAN, NAN, NAN, NAN},     {0.25, 0.5, 0.75, 0.375}, {-0.5, -0.5, 0.0, 0.0},
+                                       {0.0, 0.0, 0.0, 0.0},     {0.0, 1.0, 2.0, 3.0},     {2.0, 0.0, 1.0, 2.0},
+                                       {-3.0, 7.0, -1.0, -21.0}, {1.0, 2.0, 3.0, 1.0}};
+    double value = fad_scalar_partial(op, k, NAN, NAN, NAN, NAN);
+    for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
+        const double *p = probes[i];
+        if (fad_scalar_partial(op, k, p[0], p[1], p[2], p[3]) != value)
+            return NAN;
+    }
+    return value;
+}

@@ -1,0 +1,44 @@
+/* ops.h: the primitives as numbers, and what is known of each. Read from the two tables. */
+#ifndef FAD_OPS_H
+#define FAD_OPS_H
+
+#include <stdint.h>
+
+enum {
+#define OP(NAME, ...) FAD_##NAME,
+#include "ops.def"
+#undef OP
+    FAD_ELEMENTWISE_COUNT,
+    FAD_BEFORE_STRUCTURAL = FAD_ELEMENTWISE_COUNT - 1,
+#define ST(NAME, ...) FAD_##NAME,
+#include "structural.def"
+#undef ST
+    FAD_OP_COUNT
+};
+
+typedef enum { FAD_LINEAR, FAD_BILINEAR, FAD_SMOOTH, FAD_KINK, FAD_FLAT, FAD_PREDICATE, FAD_STRUCTURAL } fad_kind;
+typedef enum { FAD_AUX_NOTHING, FAD_AUX_SHAPE, FAD_AUX_NODE, FAD_AUX_SIDE, FAD_AUX_NUMBER } fad_aux_kind;
+enum { FAD_MANY = 255 };
+
+#define FAD_IN_DEGREES 0x1.ca5dc1a63c1f8p+5 /* 180 / pi */
+#define FAD_IN_RADIANS 0x1.1df46a2529d39p-6 /* pi / 180 */
+
+typedef struct {
+    const char *name;       /* as in the table: "MUL" */
+    const char *spelled;    /* NumPy's name, or the structural table's; "" for an internal row */
+    uint8_t arity;          /* number of operands, FAD_MANY for a list */
+    uint8_t kind;           /* fad_kind */
+    uint8_t aux;            /* fad_aux_kind */
+    const char *domains[2]; /* where tests sample the operands */
+    const char *partials[3];/* the cells, as written */
+    const char *doc;
+} fad_op_info;
+
+/* Indexed by op; FAD_OP_COUNT rows. */
+extern const fad_op_info fad_ops[FAD_OP_COUNT];
+
+/* The partial of element-wise `op` with respect to operand `k` where it does not depend on the operands
+ * (1 for both of ADD, -1 for NEG), else NaN. */
+double fad_constant_partial(int op, int k);
+
+#endif
