@@ -108,7 +108,7 @@ static fad_status slot_of(fad_sweep *sweep, uint32_t node, fad_slot **out)
 
 fad_status fad_sweep_preset(fad_sweep *sweep, uint32_t node, char *data)
 {
-    fad_slot *slot;
+    fad_slot *slot = NULL;
     TRY(slot_of(sweep, node, &slot));
     fad_status status = FAD_OK;
     fad_buffer *buffer = fad_arena_alloc(sweep->tape, &sweep->arena, sizeof *buffer, &status);
@@ -154,7 +154,7 @@ static fad_status fresh(fad_sweep *sweep, uint32_t node, fad_slot *slot, fad_arr
 
 fad_status fad_sweep_dense(fad_sweep *sweep, uint32_t node, bool as_is, fad_array *out, bool *empty)
 {
-    fad_slot *slot;
+    fad_slot *slot = NULL;
     TRY(slot_of(sweep, node, &slot));
     *empty = !slot->buffer;
     if (slot->buffer && slot->buffer->references == 1 && fad_contiguous(&slot->value)) {
@@ -162,7 +162,7 @@ fad_status fad_sweep_dense(fad_sweep *sweep, uint32_t node, bool as_is, fad_arra
         return FAD_OK;
     }
     fad_array value;
-    fad_buffer *buffer;
+    fad_buffer *buffer = NULL;
     TRY(fresh(sweep, node, slot, &value, &buffer));
     if (slot->buffer) {
         fad_copy(&value, &slot->value);
@@ -204,7 +204,7 @@ fad_status fad_sweep_give(fad_sweep *sweep, uint32_t node, const fad_array *valu
         sweep->adjoints[node].number += number_of(value);
         return FAD_OK;
     }
-    fad_slot *slot;
+    fad_slot *slot = NULL;
     TRY(slot_of(sweep, node, &slot));
     if (!slot->buffer && owner && value->dtype == sweep->tape->values[node].array->dtype)
         return alias(sweep, slot, value, owner);
@@ -270,7 +270,7 @@ static fad_status give_reduced(const step *s, uint32_t parent, const fad_array *
         return FAD_OK;
     }
     fad_array sum;
-    fad_buffer *buffer;
+    fad_buffer *buffer = NULL;
     TRY(temporary(s, shape, value->dtype, &sum, &buffer));
     fad_fill_zero(&sum);
     fad_add_reduced(s->tape->loops, &sum, value);
@@ -359,7 +359,7 @@ static fad_status reverse_update_view(const step *s)
     if (!wanted(s, s->node->a))
         return FAD_OK;
     fad_array kept;
-    fad_buffer *buffer;
+    fad_buffer *buffer = NULL;
     ptrdiff_t strides[FAD_MAX_NDIM];
     TRY(temporary(s, s->g.shape, s->g.dtype, &kept, &buffer));
     fad_copy(&kept, &s->g);
@@ -450,7 +450,7 @@ static fad_status reverse_gather(const step *s)
 static fad_status give_gathered(const step *s, uint32_t parent, const fad_array *indices)
 {
     fad_array part;
-    fad_buffer *buffer;
+    fad_buffer *buffer = NULL;
     TRY(temporary(s, indices->shape, s->g.dtype, &part, &buffer));
     fad_gather(&part, &s->g, indices);
     fad_status status = fad_sweep_give(s->sweep, parent, &part, buffer);
@@ -472,7 +472,7 @@ static fad_status reverse_update_at(const step *s)
     if (!wanted(s, s->node->a))
         return FAD_OK;
     fad_array kept, zeros;
-    fad_buffer *buffer, *zero;
+    fad_buffer *buffer = NULL, *zero = NULL;
     ptrdiff_t strides[FAD_MAX_NDIM];
     TRY(temporary(s, s->g.shape, s->g.dtype, &kept, &buffer));
     TRY(temporary(s, s->tape->shapes[0], s->g.dtype, &zeros, &zero));
@@ -496,7 +496,7 @@ static fad_status give_product(const step *s, uint32_t parent, const fad_array *
     dims[ndim - 1] = y->shape->dims[y->shape->ndim - 1];
     const fad_shape *shape;
     fad_array product;
-    fad_buffer *buffer;
+    fad_buffer *buffer = NULL;
     TRY(fad_shape_intern(s->tape, ndim, dims, &shape));
     TRY(temporary(s, shape, s->g.dtype, &product, &buffer));
     fad_matmul(s->tape->loops, &product, x, y);
@@ -524,7 +524,7 @@ static fad_status reverse_matmul(const step *s)
 static fad_status reverse_cumsum(const step *s)
 {
     fad_array sums;
-    fad_buffer *buffer;
+    fad_buffer *buffer = NULL;
     TRY(temporary(s, s->g.shape, s->g.dtype, &sums, &buffer));
     fad_cumsum(&sums, &s->g, s->node->aux / 2, !(s->node->aux & 1));
     fad_status status = fad_sweep_give(s->sweep, s->node->a, &sums, buffer);
