@@ -1,0 +1,71 @@
+"""The reverse loop, on a dense-layer stack that was recorded from plain Python loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from functions import chain, dense
+from harness.report import Line, at_most, duration
+from harness.session import Case, Session, checked
+from one_shot.recording import OUR_STEPS, peer_line
+from peers.base import Peer, Prepared
+
+LAYERS, WIDTH = 4, 64
+QUICK_LAYERS, QUICK_WIDTH = 2, 8
+
+
+def dense_sweep(session: Session) -> Iterator[Line]:
+    """Time sweeps of one recording: for the inputs, then for all weights as well."""
+    layers, width = (QUICK_LAYERS, QUICK_WIDTH) if session.quick else (LAYERS, WIDTH)
+    point = dense.point(layers, width)
+    value, gradient = dense.value_and_gradient(point, layers, width)
+    size = f"{layers} dense layers of {width} x {width}"
+    inputs = {"ours": _sweep(session.ours, point, layers, width, wanted=width)}
+    everything = {
+        peer.title: prepared for peer in [session.ours, *session.peers]
+        if (prepared := _sweep(peer, point, layers, width, wanted=len(point))) is not None
+    }
+    calls, faults = checked(inputs, value, gradient[-width:])
+    more_calls, more_faults = checked(everything, value, gradient)
+    yield from faults + more_faults
+    if "ours" not in calls:
+        return
+    plain = partial(chain.own_copy(chain.variables), OUR_STEPS, *chain.POINT.tolist())
+    figures = session.time({"plain": plain, **calls, **more_calls})
+    nodes = dense.operations(layers, width)
+    float_operation = figures["plain"].per(OUR_STEPS * chain.OPERATIONS_A_STEP)
+    sweep = figures["ours"].per(nodes)
+    note = (f"{size}: {nodes} operations recorded; the {len(point)} variables are swept too but "
+            f"not counted; asked for the {width} inputs' partials")
+    detail = {"sweep": figures["ours"].rounds, "float": figures["plain"].rounds}
+    yield Line("reverse sweep, a scalar operation", sweep.seconds * 1e9, "ns", at_most(3.0),
+               ours=duration(sweep.seconds), note=note, detail=detail)
+    yield Line("  / a Python float operation", sweep.seconds / float_operation.seconds,
+               bar=at_most(0.3), ours=duration(sweep.seconds),
+               theirs=f"Python float {duration(float_operation.seconds)}", note=note)
+    yield from _peer_lines(session, figures, nodes, len(point))
+
+
+def _peer_lines(session: Session, figures: dict, nodes: int, variables: int) -> Iterator[Line]:
+    title = session.ours.title
+    if title not in figures:
+        return
+    ours = figures[title].per(nodes)
+    note = f"per operation, asked for the partials of all {variables} variables"
+    yield Line("  with all partials fetched", ours.seconds * 1e9, "ns", ours=duration(ours.seconds),
+               note=note, detail={"sweep": figures[title].rounds})
+    for peer in session.peers:
+        if peer.title in figures:
+            yield peer_line(f"  the same by {peer.title}", ours, figures[peer.title].per(nodes),
+                            note)
+
+
+def _sweep(peer: Peer, point, layers: int, width: int, wanted: int) -> Prepared | None:
+    def function(variables, tanh):
+        return dense.stack(*dense.nested(variables, layers, width), tanh)
+
+    return peer.sweep(function, point.tolist(), wanted)
+
+
+CASES = (Case("reverse", "The reverse loop on recorded scalar code", dense_sweep),)

@@ -1,0 +1,69 @@
+"""One-shot value and gradient of the chained Rosenbrock function: NumPy's value, and the peers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from functions import rosenbrock
+from harness.report import Bar, Line, at_least, at_most, duration, missing
+from harness.session import Case, Session, checked
+from harness.timing import Figure
+from one_shot.recording import peer_line
+
+SIZES = (3, 10**4, 10**6)
+AGAINST_NUMPY = {3: at_most(2.5), 10**4: at_most(4.0), 10**6: at_most(4.0)}
+TIMES_FASTER: dict[str, dict[int, Bar]] = {
+    "autograd": {3: at_least(10.0), 10**4: at_least(1.0), 10**6: at_least(1.0)},
+    "PyTorch": {3: at_least(5.0), 10**4: at_least(1.0), 10**6: at_least(1.0)},
+}
+TITLES = {"torch": "PyTorch", "jax": "JAX", "casadi": "CasADi", "xad": "XAD"}
+FLOOR = "gradient by hand, NumPy"
+
+
+def lines(n: int, session: Session) -> Iterator[Line]:
+    """All contenders at one size."""
+    x = rosenbrock.point(n)
+    value, gradient = float(rosenbrock.value(x)), rosenbrock.gradient(x)
+    bars = {name: by_size[n] for name, by_size in TIMES_FASTER.items()}
+    able = [peer for peer in session.peers if n <= peer.largest]
+    prepared = {
+        peer.title: ready for peer in [session.ours, *able]
+        if (ready := peer.rosenbrock(x)) is not None
+    }
+    title = session.ours.title
+    calls, faults = checked(prepared, value, gradient, bars | {title: AGAINST_NUMPY[n]})
+    yield from faults
+    for package, why in session.absent.items():
+        name = TITLES.get(package, package)
+        yield missing(f"  against {name}", why, bars.get(name))
+    if title not in calls:
+        return
+    figures = session.time({
+        "numpy": partial(rosenbrock.value, x),
+        FLOOR: lambda: (rosenbrock.value(x), rosenbrock.gradient(x)),
+        **calls,
+    })
+    ours, plain = figures[title], figures["numpy"]
+    yield Line(f"value_and_grad, n = {n}", ours.seconds / plain.seconds, bar=AGAINST_NUMPY[n],
+               ours=duration(ours.seconds), theirs=f"NumPy's value {duration(plain.seconds)}",
+               detail={"ours": ours.rounds, "numpy": plain.rounds})
+    yield peer_line(f"  against the {FLOOR}", ours, figures[FLOOR])
+    for peer in able:
+        if peer.title in figures:
+            yield _against(peer, ours, figures[peer.title], bars.get(peer.title))
+
+
+def _against(peer, ours: Figure, theirs: Figure, bar: Bar | None) -> Line:
+    suffix = "" if peer.records_each_call else " (replays)"
+    line = peer_line(f"  against {peer.title}{suffix}", ours, theirs, peer.how)
+    line.bar = bar
+    return line
+
+
+def _case(n: int) -> Case:
+    run: Callable[[Session], Iterator[Line]] = partial(lines, n)
+    return Case(f"rosenbrock-{n}", f"Chained Rosenbrock, value and gradient, n = {n}", run)
+
+
+CASES = tuple(_case(n) for n in SIZES)
