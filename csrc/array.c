@@ -72,21 +72,16 @@ void fad_nest_run(const fad_nest *nest, char *const *data, fad_nest_body body, v
     }
 }
 
-typedef struct {
-    fad_loop loop;
-    void *data;
-} bound_loop;
-
 static void run_loop(void *context, char **data, ptrdiff_t count, const ptrdiff_t *steps)
 {
-    const bound_loop *bound = context;
+    const fad_bound_loop *bound = context;
     bound->loop(data, &count, steps, bound->data);
 }
 
 void fad_apply_elementwise(const fad_loops *loops, int op, int dtype, const fad_shape *shape, size_t operands,
                            const fad_array *const *arrays, const fad_array *result)
 {
-    bound_loop bound = {loops->elementwise[op][dtype].loop, loops->elementwise[op][dtype].data};
+    fad_bound_loop bound = loops->elementwise[op][dtype];
     const fad_array *all[FAD_MAX_OPERANDS + 1];
     char *data[FAD_MAX_OPERANDS + 1];
     for (size_t k = 0; k < operands; k++) {
@@ -192,7 +187,7 @@ void fad_fill_zero(const fad_array *to)
 
 static void add_run(void *context, char **data, ptrdiff_t count, const ptrdiff_t *steps)
 {
-    const bound_loop *bound = context;
+    const fad_bound_loop *bound = context;
     char *args[] = {data[0], data[1], data[0]};
     ptrdiff_t three[] = {steps[0], steps[1], steps[0]};
     bound->loop(args, &count, three, bound->data);
@@ -200,7 +195,7 @@ static void add_run(void *context, char **data, ptrdiff_t count, const ptrdiff_t
 
 static void add_over(const fad_loops *loops, const fad_shape *shape, const fad_array *to, const fad_array *from)
 {
-    bound_loop bound = {loops->elementwise[FAD_ADD][to->dtype].loop, loops->elementwise[FAD_ADD][to->dtype].data};
+    fad_bound_loop bound = loops->elementwise[FAD_ADD][to->dtype];
     run_two(shape, to, from, add_run, &bound);
 }
 

@@ -618,3 +618,42 @@ fad_status fad_record_indices(fad_tape *tape, size_t count, const int64_t *indic
     memcpy(tape->values[*out].array->data, indices, count * sizeof *indices);
     return FAD_OK;
 }
+
+/* --- custom rules --- */
+
+fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32_t *nodes, uint32_t outputs,
+                          const uint8_t *dtypes, const fad_shape **shapes, uint32_t *first)
+{
+    fad_status status = FAD_OK;
+    if (outputs == 0 || count > SIZE_MAX / sizeof(uint32_t) - 16)
+        return FAD_BAD_OPERAND;
+    fad_custom *custom = fad_arena_alloc(tape, &tape->arena, sizeof *custom + count * sizeof(uint32_t), &status);
+    if (!custom)
+        return status;
+    unsigned flags = 0;
+    for (size_t i = 0; i < count; i++) {
+        custom->nodes[i] = nodes[i];
+        flags |= active(tape, nodes[i]);
+    }
+    custom->rule = rule;
+    custom->outputs = outputs;
+    custom->count = count;
+    uint32_t side;
+    TRY(fad_side_add(tape, custom, &side));
+    /* The outputs come last, together: a failure in between leaves none of them. */
+    size_t mark = tape->count;
+    for (uint32_t k = 0; k < outputs && status == FAD_OK; k++) {
+        fad_array to;
+        uint32_t node = 0;
+        unsigned own = fad_is_float(dtypes[k]) ? flags : 0;
+        status = new_value(tape, k ? FAD_OUTPUT : FAD_CUSTOM, k ? own : flags, k ? (uint32_t)mark : 0, 0,
+                           k ? k : side, dtypes[k], shapes[k], &to, &node);
+    }
+    if (status != FAD_OK) {
+        tape->count = mark; /* the rule is still the caller's */
+        return status;
+    }
+    custom->first_output = (uint32_t)mark;
+    *first = (uint32_t)mark;
+    return FAD_OK;
+}

@@ -35,6 +35,10 @@ fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t
 fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *out);
 fad_status fad_record_cumsum(fad_tape *tape, uint32_t a, size_t axis, bool backwards, uint32_t *out);
 
+/* A CUSTOM node and one OUTPUT node for every further output, values uninitialised. */
+fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32_t *nodes, uint32_t outputs,
+                          const uint8_t *dtypes, const fad_shape **shapes, uint32_t *first);
+
 /* Constant arrays. */
 fad_status fad_record_zeros(fad_tape *tape, int dtype, const fad_shape *shape, uint32_t *out);
 fad_status fad_record_indices(fad_tape *tape, size_t count, const int64_t *indices, uint32_t *out);

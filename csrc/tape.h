@@ -131,10 +131,13 @@ typedef struct {
 typedef void (*fad_loop)(char **args, const ptrdiff_t *count, const ptrdiff_t *steps, void *data);
 
 typedef struct {
-    struct {
-        fad_loop loop;
-        void *data;
-    } elementwise[FAD_ELEMENTWISE_COUNT][FAD_DTYPE_COUNT], matmul[2];
+    fad_loop loop;
+    void *data;
+} fad_bound_loop;
+
+typedef struct {
+    fad_bound_loop elementwise[FAD_ELEMENTWISE_COUNT][FAD_DTYPE_COUNT]; /* by type of the operands */
+    fad_bound_loop matmul[2];
     double constant_partial[FAD_ELEMENTWISE_COUNT][3]; /* fad_constant_partial of every row */
 } fad_loops;
 

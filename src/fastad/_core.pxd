@@ -1,0 +1,248 @@
+# cython: language_level=3
+"""What the compiled modules share: the C library's declarations, Recorder and Array."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "fastad.h" nogil:
+    ctypedef int fad_status
+    enum:
+        FAD_OK
+        FAD_NO_MEMORY
+        FAD_OVER_LIMIT
+        FAD_TOO_MANY
+        FAD_BAD_SHAPE
+        FAD_BAD_OPERAND
+        FAD_IN_RULE
+        FAD_F64
+        FAD_F32
+        FAD_I64
+        FAD_BOOL
+        FAD_DTYPE_COUNT
+        FAD_IS_ACTIVE
+        FAD_IS_ARRAY
+        FAD_HAS_ARRAY
+        FAD_NODE_NONE
+        FAD_MAX_NDIM
+        FAD_MANY
+        FAD_PREDICATE
+        FAD_FLAT
+        FAD_STRUCTURAL
+        FAD_ELEMENTWISE_COUNT
+        FAD_OP_COUNT
+        # the primitives that Python's own operators and this module name
+        FAD_ADD
+        FAD_SUB
+        FAD_MUL
+        FAD_DIV
+        FAD_POW
+        FAD_FLOOR_DIVIDE
+        FAD_MOD
+        FAD_NEG
+        FAD_POS
+        FAD_ABS
+        FAD_SQUARE
+        FAD_SQRT
+        FAD_RECIPROCAL
+        FAD_STOP
+        FAD_SELECT
+        FAD_EQUAL
+        FAD_NOT_EQUAL
+        FAD_LESS
+        FAD_LESS_EQUAL
+        FAD_GREATER
+        FAD_GREATER_EQUAL
+        FAD_LOGICAL_AND
+        FAD_LOGICAL_OR
+        FAD_LOGICAL_XOR
+        FAD_LOGICAL_NOT
+        FAD_CONSTANT
+        FAD_VARIABLE
+        FAD_VIEW
+        FAD_RESHAPE
+        FAD_CUSTOM
+        FAD_OUTPUT
+
+    ctypedef struct fad_op_info:
+        const char *name
+        const char *spelled
+        uint8_t arity
+        uint8_t kind
+        uint8_t aux
+        const char *domains[2]
+        const char *partials[3]
+        const char *doc
+    const fad_op_info fad_ops[]
+
+    ctypedef struct fad_shape:
+        uint32_t id
+        uint32_t ndim
+        size_t size
+        const Py_ssize_t *dims
+        const Py_ssize_t *strides
+
+    ctypedef struct fad_array:
+        char *data
+        const fad_shape *shape
+        const Py_ssize_t *strides
+        uint8_t dtype
+
+    ctypedef struct fad_node:
+        uint16_t op
+        uint16_t flags
+        uint32_t a
+        uint32_t b
+        uint32_t aux
+
+    ctypedef union fad_value:
+        double number
+        fad_array *array
+
+    ctypedef struct fad_allocator:
+        void *(*resize)(void *context, void *p, size_t old_size, size_t size) noexcept nogil
+        void *context
+
+    ctypedef void (*fad_loop)(char **args, const Py_ssize_t *count, const Py_ssize_t *steps, void *data) noexcept nogil
+    ctypedef struct fad_bound_loop "struct { fad_loop loop; void *data; }":
+        fad_loop loop
+        void *data
+    ctypedef struct fad_loops:
+        fad_bound_loop elementwise[1][4]
+        fad_bound_loop matmul[2]
+    void fad_default_loops(fad_loops *loops)
+
+    ctypedef struct fad_custom:
+        void *rule
+        uint32_t first_output
+        uint32_t outputs
+        size_t count
+        uint32_t nodes[1]
+
+    ctypedef struct fad_sweep
+    ctypedef struct fad_tape
+    ctypedef struct fad_custom_host:
+        fad_status (*sweep)(void *context, fad_sweep *sweep, const fad_custom *custom) noexcept nogil
+        fad_status (*emit_reverse)(void *context, fad_tape *tape, const fad_custom *custom,
+                                   const uint32_t *cotangents, uint32_t *results) noexcept nogil
+        fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom,
+                                   const uint32_t *tangents, uint32_t *results) noexcept nogil
+        void (*release)(void *context, void *rule) noexcept nogil
+        void *context
+
+    ctypedef struct fad_tape:
+        fad_node *nodes
+        fad_value *values
+        size_t count
+        size_t capacity
+        size_t bytes
+        size_t limit
+        void **side
+        fad_shape **shapes
+        fad_custom_host host
+        uint64_t generation
+
+    ctypedef union fad_adjoint:
+        double number
+        void *slot
+    ctypedef struct fad_sweep:
+        fad_tape *tape
+        fad_adjoint *adjoints
+        size_t capacity
+
+    fad_status fad_tape_create(fad_tape **tape, const fad_allocator *allocator, const fad_loops *loops, size_t limit)
+    void fad_tape_destroy(fad_tape *tape)
+    void fad_tape_reset(fad_tape *tape, size_t keep)
+    void fad_tape_rewind(fad_tape *tape, size_t mark)
+    fad_status fad_shape_intern(fad_tape *tape, size_t ndim, const Py_ssize_t *dims, const fad_shape **out)
+    fad_status fad_shape_broadcast(fad_tape *tape, const fad_shape *x, const fad_shape *y, const fad_shape **out)
+    fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active, uint32_t a, uint32_t b, uint32_t aux,
+                               double number, uint32_t *out)
+    bint fad_is_array(const fad_tape *tape, uint32_t node)
+    bint fad_is_float(int dtype)
+    fad_status fad_constant(fad_tape *tape, double value, uint32_t *out)
+    fad_status fad_new_array(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux,
+                             int dtype, const fad_shape *shape, uint32_t *out)
+    fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32_t *nodes, uint32_t outputs,
+                              const uint8_t *dtypes, const fad_shape **shapes, uint32_t *first)
+    fad_array fad_value_array(const fad_tape *tape, uint32_t node)
+    const fad_shape *fad_node_shape(const fad_tape *tape, uint32_t node)
+    int fad_node_dtype(const fad_tape *tape, uint32_t node)
+    uint32_t fad_parent(const fad_tape *tape, uint32_t node, size_t k)
+
+    fad_status fad_record_elementwise(fad_tape *tape, int op, const uint32_t *operands, int dtype, uint32_t *out)
+    fad_status fad_record_cast(fad_tape *tape, uint32_t a, int dtype, uint32_t *out)
+    fad_status fad_record_reshape(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out)
+    fad_status fad_record_broadcast_to(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out)
+    fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out)
+    fad_status fad_make_view(fad_tape *tape, const fad_shape *whole, size_t ndim, const Py_ssize_t *dims,
+                             const Py_ssize_t *start, const Py_ssize_t *step, const int *source, uint32_t *side)
+    fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
+    fad_status fad_record_update_view(fad_tape *tape, uint32_t a, uint32_t b, uint32_t side, uint32_t *out)
+    fad_status fad_record_transpose(fad_tape *tape, uint32_t a, const int *axes, uint32_t *out)
+    fad_status fad_record_element(fad_tape *tape, uint32_t a, size_t offset, uint32_t *out)
+    fad_status fad_record_stack(fad_tape *tape, size_t count, const uint32_t *nodes, uint32_t *out)
+    fad_status fad_record_concatenate(fad_tape *tape, size_t count, const uint32_t *nodes, size_t axis, uint32_t *out)
+    fad_status fad_record_gather(fad_tape *tape, uint32_t a, uint32_t indices, uint32_t *out)
+    fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, const fad_shape *shape,
+                                      uint32_t *out)
+    fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
+    fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *out)
+    fad_status fad_record_cumsum(fad_tape *tape, uint32_t a, size_t axis, bint backwards, uint32_t *out)
+
+    fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bint keep)
+    void fad_sweep_end(fad_sweep *sweep, size_t kept)
+    fad_status fad_sweep_preset(fad_sweep *sweep, uint32_t node, char *data)
+    void fad_sweep_finish(fad_sweep *sweep, uint32_t node)
+    fad_status fad_sweep_give(fad_sweep *sweep, uint32_t node, const fad_array *value, void *owner)
+    bint fad_sweep_get(const fad_sweep *sweep, uint32_t node, double *number, fad_array *out)
+    fad_status fad_sweep_node(fad_sweep *sweep, uint32_t node)
+
+    fad_status fad_emit_reverse(fad_tape *tape, size_t end, size_t output_count, const uint32_t *outputs,
+                                const uint32_t *cotangents, size_t wrt_count, const uint32_t *wrt, uint32_t *results)
+    fad_status fad_emit_tangent(fad_tape *tape, size_t end, size_t wrt_count, const uint32_t *wrt,
+                                const uint32_t *tangents, size_t output_count, const uint32_t *outputs,
+                                uint32_t *results)
+    bint fad_verify(const fad_tape *tape, size_t *node, const char **reason)
+    void fad_dump(const fad_tape *tape, size_t start, size_t stop,
+                  void (*write)(void *context, const char *text) noexcept nogil, void *context)
+
+
+cdef extern from "scalar.h" nogil:
+    double fad_scalar_value(int op, double x, double y, double z)
+    double fad_scalar_partial(int op, int k, double X, double Y, double Z, double V)
+    void fad_scalar_reverse(int op, double g, double X, double Y, double Z, double V, double *a, double *b, double *c)
+
+
+cdef class Recorder:
+    """A tape and the right to record on it."""
+
+    cdef fad_tape *tape
+    cdef fad_sweep sweep
+    cdef unsigned long thread      # of the owner while open; 0 when closed
+    cdef uint64_t generation       # Arrays of an older one are stale
+    cdef bint sweeping
+    cdef object error              # what a rule raised
+    cdef object __weakref__
+
+    cdef int check(self, fad_status status, str what) except -1
+    cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
+    cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe
+    cdef object value_of(self, uint32_t node)
+
+
+cdef class Array:
+    cdef Recorder recorder
+    cdef uint64_t generation
+    cdef uint32_t node
+    cdef bint scalar               # a 0-d float64: its value stands in the tape's table of numbers
+    cdef uint16_t active
+    cdef uint32_t version          # grows when it is written to
+    cdef uint32_t base_version
+    cdef uint32_t depth            # of the chain of views
+    cdef Array base                # what it is a view of
+
+    cdef int use(self) except -1
+
+
+cdef Array wrap(Recorder recorder, uint32_t node)
+cdef object to_numpy(const fad_array *array)
