@@ -32,6 +32,7 @@ test: $(VENV)/.extra-test
 
 check: $(VENV)/.extra-check $(C_TESTS:%=build/c-strict/%)
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) tools/check_table.py csrc/*.def
 	$(PY) tests/test_layers.py

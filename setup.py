@@ -24,7 +24,8 @@ SOURCES = sorted(glob("csrc/*.c"))
 HEADERS = sorted(glob("csrc/*.h") + glob("csrc/*.def"))
 
 # -ffp-contract=off: the same inputs give the same bits on machines with and without fma.
-flags = "-std=c11 -fno-math-errno -fno-trapping-math -ffp-contract=off -fvisibility=hidden".split()
+flags = ["-std=c11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+flags += ["-fvisibility=hidden"]
 flags += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE or COVERAGE else ["-O3", "-g0"]
 link = ["-lm"]
 if sys.platform == "linux" and "-g0" in flags:

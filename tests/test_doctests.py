@@ -36,7 +36,7 @@ def test_docstrings(name):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
 def test_documents(path):
-    """A ```python block with prompts is compared with its output, one without is run; one namespace a file."""
+    """A ```python block with prompts gives the output shown, one without runs; one namespace."""
     text = (ROOT / path).read_text(encoding="utf-8")
     names = {"fad": fad, "np": np, "__name__": "__document__"}
     for block in PYTHON_BLOCK.finditer(text):

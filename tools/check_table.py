@@ -1,7 +1,7 @@
 """Refuse a misaligned row in a table of primitives (`python tools/check_table.py csrc/*.def`).
 
-A table is a comment that draws its columns, `/* ---- --- ---- */`, and the rows `NAME(cell, cell, ...)`
-below it up to the next line that is neither row nor comment. Every cell starts where its column starts.
+A table is a comment that draws its columns, `/* ---- --- ---- */`, and the rows `NAME(cell, ...)`
+below it, up to a line that is neither row nor comment. Each cell starts where its column does.
 """
 
 import re
