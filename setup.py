@@ -41,7 +41,12 @@ if os.name == "nt":
 generated = ["-Wno-unused", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 generated += ["-Wno-cast-function-type", "-Wno-sign-compare"]
 
-kinds = {"debug": DEBUG, "coverage": COVERAGE, "werror": WERROR, SANITIZE: SANITIZE}
+kinds = {
+    "debug": DEBUG,
+    "coverage": COVERAGE,
+    "werror": WERROR,
+    SANITIZE.replace(",", "-"): SANITIZE,
+}
 variant = "-".join(kind for kind, on in kinds.items() if on) or "release"
 macros = [
     ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
@@ -67,7 +72,7 @@ setup(
         for name in ("_core", "_reverse")
     ],
     options={
-        "build": {"build_base": f"build/{variant}"},
+        "build": {"build_base": f"build/{variant or 'release'}"},
         "build_ext": {"cython_c_in_temp": True, "cython_directives": {"linetrace": COVERAGE}},
     },
 )

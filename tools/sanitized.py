@@ -1,7 +1,7 @@
 """Run Python with ASan first in the process: `python tools/sanitized.py -m pytest`.
 
-Reports go to files, for pytest's capture would swallow them with the process that they end; they are
-printed at the end, and one is enough to fail.
+Reports go to files, for pytest would swallow them with the process that they end. They
+are printed at the end, and one is enough to fail.
 """
 
 import os
