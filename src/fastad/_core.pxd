@@ -103,7 +103,7 @@ cdef extern from "fastad.h" nogil:
         void *context
 
     ctypedef void (*fad_loop)(char **args, const Py_ssize_t *count, const Py_ssize_t *steps, void *data) noexcept nogil
-    ctypedef struct fad_bound_loop "struct { fad_loop loop; void *data; }":
+    ctypedef struct fad_bound_loop:
         fad_loop loop
         void *data
     ctypedef struct fad_loops:
@@ -228,6 +228,14 @@ cdef class Recorder:
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe
     cdef object value_of(self, uint32_t node)
+    cdef int check_node(self, size_t node) except -1
+    cdef object rule_values(self, const fad_custom *custom)
+    cdef object rule_arrays(self, const fad_custom *custom)
+    cdef int sweep_rule(self, fad_sweep *sweep, const fad_custom *custom) except -1
+    cdef int check_rule_shape(self, object rule, size_t i, uint32_t node, tuple shape) except -1
+    cdef int emit_rule(self, const fad_custom *custom, const uint32_t *cotangents, uint32_t *results) except -1
+    cdef int emit_rule_tangent(self, const fad_custom *custom, const uint32_t *tangents, uint32_t *results) except -1
+    cdef int transpose_rule(self, const fad_custom *custom, const uint32_t *tangents, uint32_t *results) except -1
 
 
 cdef class Array:
@@ -239,7 +247,16 @@ cdef class Array:
     cdef uint32_t version          # grows when it is written to
     cdef uint32_t base_version
     cdef uint32_t depth            # of the chain of views
+    cdef uint16_t view_op          # VIEW or RESHAPE of the base, and its aux
+    cdef uint32_t view_aux
     cdef Array base                # what it is a view of
+
+    cdef int readable(self) except -1
+    cdef uint32_t base_version_of(self) except? 0xfffffffe
+    cdef int refresh(self) except -1
+    cdef int write(self, uint32_t node) except -1
+    cdef object number(self, str what)
+    cdef int assign_gathered(self, object index, uint32_t given) except -1
 
     cdef int use(self) except -1
 

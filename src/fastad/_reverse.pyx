@@ -1,0 +1,160 @@
+# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, cdivision=True
+"""The reverse loop: partial derivatives of outputs with respect to every node before them."""
+
+import numpy as np
+
+cimport numpy as cnp
+
+from fastad._core cimport *
+
+cnp.import_array()
+
+
+cdef fad_status sweep_down(fad_sweep *sweep, size_t start) noexcept nogil:
+    """Visit the nodes start, start-1, ..., 0: the tape is in topological order, so each node's adjoint is complete."""
+    cdef fad_tape *tape = sweep.tape
+    cdef const fad_node *nodes = tape.nodes
+    cdef const fad_value *values = tape.values
+    cdef fad_adjoint *adjoints = sweep.adjoints
+    cdef const fad_node *n
+    cdef uint32_t c
+    cdef double g
+    cdef fad_status status
+    cdef size_t i = start + 1
+    while i > 0:
+        i -= 1
+        n = &nodes[i]
+        if n.flags & FAD_HAS_ARRAY:
+            status = fad_sweep_node(sweep, <uint32_t>i)
+            if status != FAD_OK:
+                return status
+            continue
+        g = adjoints[i].number
+        # Strong zero: an adjoint of zero stays zero, whatever the partial. Constants need no adjoint.
+        if g == 0 or not n.flags & FAD_IS_ACTIVE:
+            continue
+        # A scalar node's aux is its third parent or 0.
+        c = n.aux
+        fad_scalar_reverse(n.op, g, values[n.a].number, values[n.b].number, values[c].number, values[i].number,
+                           &adjoints[n.a].number, &adjoints[n.b].number, &adjoints[c].number)
+    return FAD_OK
+
+
+cdef class Adjoints:
+    """Result of a sweep that kept every adjoint."""
+
+    cdef readonly Recorder recorder
+    cdef readonly list values
+
+    def __init__(self, Recorder recorder, list values):
+        self.recorder = recorder
+        self.values = values
+
+
+cdef int seed(Recorder recorder, fad_sweep *sweep, Array output, object cotangent) except -1:
+    """Add a cotangent to an output's adjoint."""
+    cdef cnp.ndarray array
+    cdef fad_array given
+    if output.scalar:
+        sweep.adjoints[output.node].number += cotangent
+        return 0
+    dtype = np.float32 if fad_node_dtype(recorder.tape, output.node) == FAD_F32 else np.float64
+    given.shape = fad_node_shape(recorder.tape, output.node)
+    shape = tuple([given.shape.dims[i] for i in range(given.shape.ndim)])
+    array = np.asarray(cotangent, dtype)
+    if (<object>array).shape != shape:
+        raise ValueError(f"cotangent of shape {(<object>array).shape} for an output of shape {shape}")
+    if array.ndim:
+        array = np.ascontiguousarray(array)
+    given.data = <char *>cnp.PyArray_DATA(array)
+    given.strides = given.shape.strides
+    given.dtype = FAD_F32 if dtype is np.float32 else FAD_F64
+    recorder.check(fad_sweep_give(sweep, output.node, &given, NULL), "cotangent")
+    return 0
+
+
+def sweep(Recorder recorder, outputs, cotangents, wrt, keep=False):
+    """Gradients of <outputs, cotangents> with respect to nodes.
+
+    Parameters
+    ----------
+    outputs : sequence of Array
+    cotangents : sequence of float or ndarray
+    wrt : sequence of int
+        Node numbers.
+    keep : bool
+        Give the adjoints of all nodes instead, as a list.
+    """
+    cdef fad_sweep *s = &recorder.sweep
+    cdef size_t count = recorder.tape.count, start = 0
+    cdef fad_status status
+    cdef Array output
+    cdef list results = []
+    cdef cnp.ndarray array
+    cdef fad_array g
+    cdef double number = 0
+    cdef uint32_t node
+    if recorder.sweeping:
+        raise RuntimeError("a reverse sweep of this tape is under way")
+    for output in outputs:
+        output.readable()
+        if output.node > start:
+            start = output.node
+    # A CUSTOM node with several outputs runs when its first one is visited: begin past its last.
+    while start + 1 < count and recorder.tape.nodes[start + 1].op == FAD_OUTPUT:
+        start += 1
+    for node in wrt:
+        if node > start:
+            start = node
+    if recorder.tape.count == 0:
+        return results
+    recorder.sweeping = True
+    try:
+        recorder.check(fad_sweep_begin(s, recorder.tape, start + 1, keep), "reverse sweep")
+        for node in wrt:
+            if keep or not fad_is_array(recorder.tape, node):
+                results.append(None)
+                continue
+            g.shape = fad_node_shape(recorder.tape, node)
+            dtype = cnp.NPY_FLOAT32 if fad_node_dtype(recorder.tape, node) == FAD_F32 else cnp.NPY_FLOAT64
+            array = cnp.PyArray_EMPTY(<int>g.shape.ndim, <cnp.npy_intp *>g.shape.dims, dtype, 0)
+            recorder.check(fad_sweep_preset(s, node, <char *>cnp.PyArray_DATA(array)), "reverse sweep")
+            results.append(array)
+        for output, cotangent in zip(outputs, cotangents):
+            seed(recorder, s, output, cotangent)
+        with nogil:
+            status = sweep_down(s, start)
+        recorder.check(status, "reverse sweep")
+        if keep:
+            return kept(recorder, s, start + 1)
+        for i, node in enumerate(wrt):
+            if results[i] is None:
+                results[i] = s.adjoints[node].number
+            else:
+                fad_sweep_finish(s, node)
+        return results
+    finally:
+        recorder.sweeping = False
+        fad_sweep_end(s, KEEP)
+
+
+cdef enum:
+    KEEP = 1 << 28   # bytes of adjoints that stay with a tape for its next sweep
+
+
+cdef list kept(Recorder recorder, fad_sweep *s, size_t count):
+    """Adjoints of all nodes: floats and ndarrays; None for masks and indices."""
+    cdef size_t i
+    cdef double number = 0
+    cdef fad_array g
+    cdef list values = []
+    for i in range(count):
+        if not fad_is_array(recorder.tape, <uint32_t>i):
+            values.append(s.adjoints[i].number)
+        elif fad_sweep_get(s, <uint32_t>i, &number, &g):
+            values.append(to_numpy(&g))
+        elif fad_is_float(fad_node_dtype(recorder.tape, <uint32_t>i)):
+            values.append(np.zeros_like(recorder.value_of(<uint32_t>i)))
+        else:
+            values.append(None)
+    return values
