@@ -45,8 +45,8 @@ def _scalar_lines(session: Session, body: Callable, title: str) -> Iterator[Line
         title, ours.seconds / plain.seconds, bar=bar, ours=duration(ours.seconds),
         theirs=f"Python float {duration(plain.seconds)}",
         note=f"the loop, {duration(loop.seconds)} an operation, is in both sides alike; without it "
-             f"the ratio is {_without(ours, plain, loop):.2f}; {count} operations on a tape, making "
-             "it is in ours",
+             f"the ratio is {_without(ours, plain, loop):.2f}; {count} operations on a tape, "
+             "making it is in ours",
         detail={"float": plain.rounds, "ours": ours.rounds, "loop": loop.rounds},
     )
     for name in peers:
