@@ -4,6 +4,7 @@ import random
 import sys
 
 import pytest
+
 from fastad.graph import CycleError, Step, topological_sort
 
 LECTURE = [("H", "J"), ("H", "I"), ("J", "M"), ("J", "L"), ("I", "L")]
@@ -85,10 +86,7 @@ def test_random_graphs_against_the_definition():
         n = source.randint(1, 12)
         names = source.sample(range(100), n)
         edges = [
-            (names[i], names[j])
-            for i in range(n)
-            for j in range(i + 1, n)
-            if source.random() < 0.3
+            (names[i], names[j]) for i in range(n) for j in range(i + 1, n) if source.random() < 0.3
         ]
         source.shuffle(edges)
         graph = {name: [v for u, v in edges if u == name] for name in source.sample(names, n)}
