@@ -37,6 +37,7 @@ check: $(VENV)/.extra-check $(C_TESTS:%=build/c-strict/%)
 	$(PY) tools/check_table.py csrc/*.def
 	$(PY) tests/test_layers.py
 	FASTAD_WERROR=1 $(PY) setup.py --quiet build_clib build_ext
+	$(PY) tools/check_globals.py build/werror/*/libfad.a
 	set -e; for name in $(C_TESTS); do build/c-strict/$$name; done
 
 asan: $(C_TESTS:%=build/c-asan/%)
