@@ -1,2 +1,67 @@
-"""fastad: gradients of plain Python and NumPy code on a flat C tape."""
-from fastad import _core, _ops, _reverse
+"""fastad: automatic differentiation of ordinary Python and NumPy code, recorded on a flat C tape.
+
+>>> import fastad as fad
+>>> fad.grad(lambda x: np.sum(np.sin(x) * x))(np.array([0.0, 1.0]))
+array([0.        , 1.38177329])
+"""
+
+import importlib
+
+from fastad import _ops as _ops
+from fastad._core import Array, set_memory_limit
+from fastad._functions import *  # noqa: F403 - one function for each row of the table
+from fastad._functions import __all__ as _elementwise
+from fastad._ops import OPS
+from fastad.errors import TapeError
+from fastad.function import Function
+from fastad.tape import Tape
+from fastad.transforms import (
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    linearize,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+)
+
+__version__ = "0.1.0"
+
+_LAZY = {"graph": "fastad.graph", "numpy": "fastad.numpy", "check_grads": "fastad.check"}
+
+__all__ = [
+    "OPS",
+    "Array",
+    "Function",
+    "Tape",
+    "TapeError",
+    "check_grads",
+    "grad",
+    "graph",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "linearize",
+    "numpy",
+    "set_memory_limit",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+    *_elementwise,
+]
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastad' has no attribute '{name}'")
+    module = importlib.import_module(_LAZY[name])
+    value = module if _LAZY[name].endswith(f".{name}") else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -178,6 +178,32 @@ def fail_allocation(long n):
     return allocations
 
 
+cdef size_t ceiling = 0
+
+
+def set_memory_limit(nbytes):
+    """Most bytes that any one tape may take; 0 (the default) means no limit.
+
+    Parameters
+    ----------
+    nbytes : int
+
+    Examples
+    --------
+    >>> fad.set_memory_limit(8 << 30)
+    >>> fad.set_memory_limit(0)
+    """
+    global ceiling
+    if nbytes < 0:
+        raise ValueError(f"nbytes: expected 0 or more, got {nbytes}")
+    ceiling = nbytes
+
+
+def memory_limit():
+    """The limit in force."""
+    return ceiling
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Recorder
 

@@ -1,0 +1,130 @@
+"""Functions with a backward pass of their own."""
+
+import numpy as np
+
+from fastad import _core
+from fastad._core import Array, value_of
+
+__all__ = ["Function"]
+
+
+class Context:
+    """What forward leaves for backward."""
+
+    def __init__(self):
+        self._saved = ()
+        self._known = ()
+
+    def save_for_backward(self, *values):
+        """Stash values for the backward pass: inputs, outputs, or anything else that is constant."""
+        self._saved = values
+
+    @property
+    def saved_tensors(self):
+        """The stashed values. Inputs and outputs come back as they are recorded, so that backward is differentiable."""
+        return tuple(self._lookup(value) for value in self._saved)
+
+    def _lookup(self, value):
+        for plain, current in self._known:
+            if plain is value:
+                return current
+        if any(isinstance(current, Array) for _, current in self._known) and _is_real(value):
+            raise NotImplementedError(
+                "save_for_backward: a derivative of this backward is being recorded, but it uses an intermediate "
+                "value of forward, whose dependence on the inputs is unknown: save inputs or outputs and compute "
+                "it from them in backward"
+            )
+        return value
+
+
+def _is_real(value):
+    return isinstance(value, (float, np.ndarray, np.floating))
+
+
+class _Rule:
+    """A Function's call as the rule of its node."""
+
+    def __init__(self, function, ctx, plain_inputs, plain_outputs, positions, count):
+        self.__name__ = function.__name__
+        self.function, self.ctx = function, ctx
+        self.plain_inputs, self.plain_outputs = plain_inputs, plain_outputs
+        self.positions, self.count = positions, count
+
+    def vjp(self, inputs, outputs, cotangents):
+        known = list(zip(self.plain_inputs, inputs, strict=True))
+        known += zip(self.plain_outputs, outputs, strict=True)
+        self.ctx._known = tuple(known)
+        try:
+            results = self.function.backward(self.ctx, *cotangents)
+        finally:
+            self.ctx._known = ()
+        if not isinstance(results, (tuple, list)):
+            results = (results,)
+        if len(results) != self.count:
+            raise ValueError(
+                f"{self.__name__}.backward: expected {self.count} gradients, one for each argument of forward, "
+                f"got {len(results)}"
+            )
+        return [results[i] for i in self.positions]
+
+
+class Function:
+    """A function whose derivative you write yourself.
+
+    Subclass it with two static methods: ``forward(ctx, *args)`` computes plain outputs from plain values, and
+    ``backward(ctx, *cotangents)`` gives one gradient for each argument of forward (None where there is none).
+    Call it by ``.apply(*args)``. Written with operations that can be recorded, backward is differentiable again.
+
+    Examples
+    --------
+    >>> class Multiply(fad.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x, y):
+    ...         ctx.save_for_backward(x, y)
+    ...         return x * y
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, grad_z):
+    ...         x, y = ctx.saved_tensors
+    ...         return y * grad_z, x * grad_z
+    >>> fad.grad(Multiply.apply, argnums=(0, 1))(2.0, 3.0)
+    (3.0, 2.0)
+    """
+
+    @staticmethod
+    def forward(ctx, *args):
+        """Compute the output, or a tuple of outputs, from plain values."""
+        raise NotImplementedError("a Function needs a static method forward(ctx, *args)")
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        """Give one gradient for each argument of forward."""
+        raise NotImplementedError("a Function needs a static method backward(ctx, *cotangents)")
+
+    @classmethod
+    def apply(cls, *args):
+        """Call the function; record it where an argument is recorded."""
+        ctx = Context()
+        positions = [i for i, arg in enumerate(args) if _core.is_array(arg)]
+        plain = [_distinct(value_of(arg)) if i in positions else arg for i, arg in enumerate(args)]
+        result = cls.forward(ctx, *plain)
+        if not positions:
+            return result
+        several = isinstance(result, tuple)
+        outputs = result if several else (result,)
+        # An output that is an input is a value of its own: backward must tell them apart.
+        outputs = tuple(_output(value, plain) for value in outputs)
+        rule = _Rule(cls, ctx, [plain[i] for i in positions], outputs, positions, len(args))
+        arrays = _core.custom(rule, [args[i] for i in positions], outputs)
+        return arrays if several else arrays[0]
+
+
+def _distinct(value):
+    """A float that is no other float: what was saved is found again by identity."""
+    return np.float64(value) if isinstance(value, float) else value
+
+
+def _output(value, inputs):
+    if any(value is x for x in inputs):
+        return np.copy(value)[()]
+    return value

@@ -1,0 +1,186 @@
+"""A tape by hand: record between `with` and its end, then ask for partial derivatives of anything."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastad import _core
+from fastad._core import Array
+from fastad._record import recording
+from fastad._reverse import sweep
+
+__all__ = ["Gradients", "Node", "Tape"]
+
+
+class Node(NamedTuple):
+    """One node of a tape."""
+
+    index: int
+    op: str
+    parents: tuple
+    value: object
+    name: str | None
+    active: bool
+    shape: tuple
+
+
+class Gradients:
+    """Partial derivatives of one output by every node of its tape.
+
+    ``gradients[x]`` is the partial by an Array, ``gradients.at(i)`` by node number; iteration gives the nodes.
+    """
+
+    def __init__(self, tape, output, partials):
+        self.tape, self.output, self._partials = tape, output, partials
+
+    def __getitem__(self, x):
+        if not isinstance(x, Array):
+            raise TypeError(f"gradients[x]: expected an Array, got {type(x).__name__}")
+        if x.recorder is not self.tape.recorder:
+            raise _core.TapeError("gradients[x]: x is on another tape")
+        return self.at(x.node)
+
+    def at(self, index):
+        """Partial by node `index`; zero for nodes after the output."""
+        if index < len(self._partials):
+            return self._partials[index]
+        return np.zeros(self.tape.recorder.node_shape(index))[()]
+
+    def __len__(self):
+        return len(self._partials)
+
+    def __iter__(self):
+        return iter(self.tape.nodes(0, len(self._partials)))
+
+
+class Tape:
+    """Records what happens to its variables inside a ``with`` block.
+
+    Parameters
+    ----------
+    limit : int, default 0
+        Most bytes the tape may take (0: no limit); recording past it raises TapeError and loses nothing.
+
+    Examples
+    --------
+    >>> with fad.Tape() as tape:
+    ...     x = tape.variable(2.0, name="x")
+    ...     y = tape.variable(3.0, name="y")
+    ...     z = (x + y) * y
+    >>> tape.gradient(z, [x, y])
+    [3.0, 8.0]
+    >>> [partial for node in tape.gradients(z) for partial in [tape.gradients(z).at(node.index)]]
+    [3.0, 8.0, 3.0, 1.0]
+    """
+
+    def __init__(self, limit=0):
+        self.recorder = _core.Recorder()
+        self._limit = limit
+        self._names = {}
+        self._used = False
+
+    def __enter__(self):
+        if self._used:
+            raise _core.TapeError("a Tape records once: make a new one")
+        self._used = True
+        self.recorder.open(self._limit or _core.memory_limit())
+        self._recording = recording(self.recorder)
+        self._recording.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self._recording.__exit__(*exception)
+        self.recorder.close()
+        return False
+
+    def variable(self, value, name=None):
+        """A new variable.
+
+        Parameters
+        ----------
+        value : number or array_like of real numbers
+        name : str, optional
+            For drawings and tables.
+
+        Returns
+        -------
+        Array
+        """
+        variable = self.recorder.variable(value)
+        if name is not None:
+            self._names[variable.node] = name
+        return variable
+
+    def _own(self, x, name):
+        if not isinstance(x, Array):
+            raise TypeError(f"{name}: expected an Array of this tape, got {type(x).__name__}")
+        if x.recorder is not self.recorder:
+            raise _core.TapeError(f"{name}: the Array is on another tape")
+        return x
+
+    def _output(self, y):
+        self._own(y, "y")
+        if y.ndim:
+            raise TypeError(f"y: expected a scalar output, got shape {y.shape}: sum it, or use fad.jacobian or fad.vjp")
+        return y
+
+    def gradient(self, y, wrt):
+        """Partial derivatives of scalar `y`.
+
+        Parameters
+        ----------
+        y : Array
+            0-d.
+        wrt : Array or sequence of Array
+            Any recorded values, not only variables.
+
+        Returns
+        -------
+        float or ndarray, or a list of them
+        """
+        single = isinstance(wrt, Array)
+        nodes = [self._own(x, "wrt").node for x in ([wrt] if single else wrt)]
+        results = sweep(self.recorder, (self._output(y),), (1.0,), nodes)
+        return results[0] if single else results
+
+    def gradients(self, y):
+        """Partial derivatives of scalar `y` by EVERY node before it.
+
+        Returns
+        -------
+        Gradients
+        """
+        return Gradients(self, y, sweep(self.recorder, (self._output(y),), (1.0,), (), keep=True))
+
+    def nodes(self, start=0, stop=None):
+        """Nodes start .. stop-1, in topological order.
+
+        Returns
+        -------
+        list of Node
+        """
+        r = self.recorder
+        return [
+            Node(i, r.op_name(i), r.parents(i), r.node_value(i), self._names.get(i), r.node_active(i), r.node_shape(i))
+            for i in range(start, len(r) if stop is None else min(stop, len(r)))
+        ]
+
+    def partials(self, index):
+        """Local partials of element-wise scalar node `index`, one for each parent."""
+        return self.recorder.partials(index)
+
+    def dump(self, start=0, stop=None):
+        """The tape's text form, a line for each node."""
+        return self.recorder.dump(start, stop)
+
+    def verify(self):
+        """Raise TapeError if the tape is not well formed."""
+        self.recorder.verify()
+
+    @property
+    def nbytes(self):
+        """Bytes that the tape takes."""
+        return self.recorder.nbytes
+
+    def __len__(self):
+        return len(self.recorder)
