@@ -3,6 +3,7 @@
 #   make test      the whole test suite                     make docs     the documentation, as html
 #   make check     lint, types, strict C, layers, tables    make wheel    sdist and tested wheels
 #   make asan      everything under ASan and UBSan          make develop  an editable build in .venv-dev
+#   make format    what ruff can mend by itself             make clean    as after the clone
 # Another Python:  make PYTHON=/path/to/python3.12 test     (has its own .venv-3.12)
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ C_SANITIZE := -std=c11 -fsanitize=address,undefined -fno-sanitize-recover=all -g
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test check asan asan-tests bench docs wheel develop clean
+.PHONY: help demo test check format asan asan-tests bench docs wheel develop clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -39,6 +40,10 @@ check: $(VENV)/.extra-check $(C_TESTS:%=build/c-strict/%)
 	FASTAD_WERROR=1 $(PY) setup.py --quiet build_clib build_ext
 	$(PY) tools/check_globals.py build/werror/*/libfad.a
 	set -e; for name in $(C_TESTS); do build/c-strict/$$name; done
+
+format: $(VENV)/.extra-check
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
 
 asan: $(C_TESTS:%=build/c-asan/%)
 	set -e; for name in $(C_TESTS); do ASAN_OPTIONS=detect_leaks=1 build/c-asan/$$name; done
