@@ -40,15 +40,16 @@ errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
 _ops:         numpy _core
+_functions:   numpy _core _ops
 _record:      _core
 _containers:  errors numpy optree _core
 numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
-transforms:   errors numpy _core _record _reverse _containers tape
-function:     errors numpy _core _record _containers
+transforms:   errors numpy _core _record _reverse _containers
+function:     errors numpy _core _record
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _record _reverse numpy/ tape transforms function check
-graph/:       numpy fast_sugiyama errors __init__ tape
+__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check
+graph/:       numpy fast_sugiyama __init__
 cli:          numpy __init__ graph/
 __main__:     cli
 """
