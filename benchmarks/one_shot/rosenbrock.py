@@ -33,7 +33,9 @@ def lines(n: int, session: Session) -> Iterator[Line]:
     }
     title = session.ours.title
     calls, faults = checked(prepared, value, gradient, bars | {title: AGAINST_NUMPY[n]})
-    yield from faults
+    for line in faults:
+        line.what = f"value_and_grad, n = {n}, {line.what}"
+        yield line
     for package, why in session.absent.items():
         name = TITLES.get(package, package)
         yield missing(f"  against {name}", why, bars.get(name))
