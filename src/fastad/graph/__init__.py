@@ -4,6 +4,18 @@ A topological sort with its call stack on show, graphs of gates that are evaluat
 backwards, an explanation of every gate's little piece of the chain rule, and drawings.
 """
 
+from .computational import ComputationalGraph
+from .explanation import Explanation, GateExplanation
+from .gates import Gate
 from .topological import CycleError, Step, Trace, topological_sort
 
-__all__ = ["CycleError", "Step", "Trace", "topological_sort"]
+__all__ = [
+    "ComputationalGraph",
+    "CycleError",
+    "Explanation",
+    "Gate",
+    "GateExplanation",
+    "Step",
+    "Trace",
+    "topological_sort",
+]

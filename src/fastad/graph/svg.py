@@ -13,6 +13,8 @@ from xml.sax.saxutils import escape
 from .layout import Box, Layout, Route, Size, Spacing, layered_layout
 from .picture import Picture, PictureNode
 
+Point = tuple[float, float]
+
 RADIUS = 17.0
 CAPTION = 13.0  # height of the line of text under a gate
 CHARACTER = 6.8  # width of a character of 11 px monospaced text, on the wide side
@@ -74,13 +76,15 @@ def to_svg(picture: Picture) -> str:
         If the layout library is not installed.
     """
     layout = svg_layout(picture)
+    tips = _tips(picture, layout)
     width = max(layout.width, _title_width(picture), _LEGEND_WIDTH) + 2 * MARGIN
     height = layout.height + 2 * MARGIN + HEADER + LEGEND
     body = [
         *_frame(picture.title, width, height),
         f'<g transform="translate({_n((width - layout.width) / 2)} {_n(MARGIN + HEADER)})">',
-        *_edges(picture, layout),
+        *_lines(picture, layout, tips),
         *(line for i, node in enumerate(picture.nodes) for line in _node(node, layout.nodes[i])),
+        *_labels(picture, layout, tips),
         "</g>",
         *_legend(picture, height - LEGEND),
         "</svg>\n",
@@ -183,13 +187,15 @@ def _shape(kind: str, box: Box) -> str:
 # --- edges ---------------------------------------------------------------------------------------
 
 
-def _edges(picture: Picture, layout: Layout) -> Iterator[str]:
-    ports = _ports(layout)
-    for number, (edge, route) in enumerate(zip(picture.edges, layout.routes, strict=True)):
-        tip = _tip(picture.nodes[edge.target], route.places[-1], ports[number])
+def _lines(picture: Picture, layout: Layout, tips: list[Point]) -> Iterator[str]:
+    for edge, route, tip in zip(picture.edges, layout.routes, tips, strict=True):
         start = _shape_right(picture.nodes[edge.source], route.places[0])
         yield f'<path class="edge" d="{_path(route, start, tip)}"/>'
         yield f'<path class="head" d="{_arrow(*tip)}"/>'
+
+
+def _labels(picture: Picture, layout: Layout, tips: list[Point]) -> Iterator[str]:
+    for edge, route, tip in zip(picture.edges, layout.routes, tips, strict=True):
         x, y = route.label.x, route.label.y
         if edge.value:
             yield _text("value", x, y - 4, edge.value)
@@ -197,6 +203,15 @@ def _edges(picture: Picture, layout: Layout) -> Iterator[str]:
             yield _text("gradient", x, y + 12, edge.gradient)
         if edge.operand:
             yield _text("operand", tip[0] + 2, tip[1] + 3, edge.operand)
+
+
+def _tips(picture: Picture, layout: Layout) -> list[Point]:
+    """Where each edge arrives on the outline of its target."""
+    ports = _ports(layout)
+    return [
+        _tip(picture.nodes[edge.target], route.places[-1], port)
+        for edge, route, port in zip(picture.edges, layout.routes, ports, strict=True)
+    ]
 
 
 def _ports(layout: Layout) -> list[float]:
@@ -213,18 +228,18 @@ def _ports(layout: Layout) -> list[float]:
     return ports
 
 
-def _tip(node: PictureNode, box: Box, port: float) -> tuple[float, float]:
-    """Where on the outline of `node` an edge arrives."""
+def _tip(node: PictureNode, box: Box, port: float) -> Point:
+    """The point of the outline of `node`, on its left, that is `port` below the middle."""
     half = _shape_width(node) / 2
     corner = _shape_height(node) / 2 if node.kind == "gate" else 0.0
     return box.x - half + corner - math.sqrt(max(corner**2 - port**2, 0.0)), box.y + port
 
 
-def _shape_right(node: PictureNode, box: Box) -> tuple[float, float]:
+def _shape_right(node: PictureNode, box: Box) -> Point:
     return box.x + _shape_width(node) / 2, box.y
 
 
-def _path(route: Route, start: tuple[float, float], tip: tuple[float, float]) -> str:
+def _path(route: Route, start: Point, tip: Point) -> str:
     """Straight inside the columns, an S-curve between them."""
     x, y = start
     parts = [f"M{_n(x)} {_n(y)}"]

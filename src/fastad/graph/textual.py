@@ -1,7 +1,8 @@
 """A picture as plain text: the same layout as the SVG, in characters.
 
 Inputs stand in square brackets, gates in round ones; the value stands above each edge and the
-gradient below it. A line that meets ``│`` without a corner passes behind it.
+gradient below it. A number at the end of an edge says which operand it is, where that matters. A
+line that meets ``│`` without a corner passes behind it.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ def to_text(picture: Picture) -> str:
     >>> print(to_text(Picture("f(x) = exp x", nodes, edges)))
     f(x) = exp x
     <BLANKLINE>
-          0.5         1.649
-    [x]──────────(exp)───────── f
-         1.649          1
+           0.5            1.649
+    [x]───────────(exp)─────────── f
+          1.649             1
+    <BLANKLINE>
     """
     return f"{picture.title}\n\n{_Drawing(picture)}\n".lstrip("\n")
 
@@ -129,6 +131,7 @@ class _Drawing:
             width = self.widths[self.numbers[route.columns[-2]]]
             self.canvas.write(left, row - 1, edge.value.center(width).rstrip())
             self.canvas.write(left, row + 1, edge.gradient.center(width).rstrip())
+            self.canvas.write(left + width - len(edge.operand), row, edge.operand)
 
     def _draw_nodes(self) -> None:
         entered = {edge.target for edge in self.picture.edges}

@@ -1,0 +1,54 @@
+"""Which operations a gate can have, and the kind of gate that each one makes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastad._ops import OPS
+
+from .gates import ElementGate, FunctionGate, Gate
+
+# The lecture's names of gates, and other short ones, for NumPy's.
+SHORT_NAMES = {
+    "mul": "multiply",
+    "sub": "subtract",
+    "div": "divide",
+    "neg": "negative",
+    "pow": "power",
+    "abs": "absolute",
+    "max": "maximum",
+    "min": "minimum",
+    "mod": "remainder",
+}
+
+
+def new_gate(name: str, op: str, operands: Sequence[Gate], options: Mapping[str, Any]) -> Gate:
+    """A gate of the right kind for an operation by NumPy's name."""
+    function = getattr(np, op, None)
+    if op in element_operations():
+        if len(operands) != element_operations()[op]:
+            raise ValueError(f"{op} takes {element_operations()[op]} operands, got {len(operands)}")
+        if options:
+            raise TypeError(f"{op} takes no options, got {sorted(options)}")
+        return ElementGate(name, op, operands, function)
+    if not is_operation(op):
+        raise ValueError(f"there is no operation {op!r}: see fastad.OPS for the element-wise ones")
+    if options:
+        function = functools.partial(function, **options)
+    return FunctionGate(name, op, operands, function)
+
+
+def is_operation(op: str) -> bool:
+    """Whether NumPy has a function (not a type, not a module) of that name."""
+    function = getattr(np, op, None)
+    return callable(function) and not isinstance(function, type)
+
+
+@functools.cache
+def element_operations() -> Mapping[str, int]:
+    """NumPy's name and the number of operands of each row of the library's table."""
+    return {op.numpy_name: op.arity for op in OPS.values() if op.numpy_name}
