@@ -387,6 +387,9 @@ static fad_status reverse_node(emitter *e, uint32_t index, uint32_t g)
         return FAD_OK;
     }
     switch (n.op) {
+    case FAD_CONSTANT:
+    case FAD_VARIABLE:
+        return FAD_OK;
     case FAD_RESHAPE:
         TRY(fad_record_reshape(tape, g, fad_node_shape(tape, n.a), &out));
         break;

@@ -10,7 +10,6 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyObject
-from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.slice cimport PySlice_AdjustIndices, PySlice_Unpack
 from libc.stdlib cimport free, realloc
@@ -55,7 +54,18 @@ cdef extern from *:
         return "baseline";
     #endif
     }
+    #include "pythread.h"
+    /* The calling thread, in one instruction where the compiler offers it. */
+    static inline unsigned long fad_thread(void)
+    {
+    #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
+        return (unsigned long)__builtin_thread_pointer();
+    #else
+        return PyThread_get_thread_ident();
+    #endif
+    }
     """
+    unsigned long fad_thread() nogil
     const char *FAD_BUILD_FLAGS
     int FAD_DEBUG_BUILD
     const char *fad_compiler()
@@ -304,7 +314,7 @@ cdef class Recorder:
     def open(self, size_t limit=0):
         """Let the calling thread record."""
         self.tape.limit = limit
-        self.thread = PyThread_get_thread_ident()
+        self.thread = fad_thread()
         self.error = None
 
     def close(self):
@@ -434,7 +444,7 @@ cdef class Recorder:
 
     def require_open(self):
         """Raise TapeError unless the calling thread may record."""
-        if self.thread == PyThread_get_thread_ident():
+        if self.thread == fad_thread():
             return
         if self.thread == 0:
             raise TapeError("the tape of this Array is closed: nothing can be recorded on it any more")
@@ -1219,8 +1229,65 @@ cdef enum:
     DEEPEST_VIEW = 1000
 
 
+# Arrays come and go with every recorded operation: those that went are used again as they are, type and empty
+# fields in place, which is several times cheaper than a new object.
+cdef enum:
+    SPARE_ARRAYS = 1024
+
+cdef PyObject *spare[SPARE_ARRAYS]
+cdef Py_ssize_t spare_count = 0
+
+cdef extern from *:
+    """
+    typedef void (*fad_destructor)(PyObject *);
+    static inline fad_destructor fad_swap_dealloc(PyTypeObject *type, fad_destructor dealloc)
+    {
+        fad_destructor before = type->tp_dealloc;
+        type->tp_dealloc = dealloc;
+        return before;
+    }
+    """
+    ctypedef void (*fad_destructor)(PyObject *) noexcept
+    fad_destructor fad_swap_dealloc(void *type, fad_destructor dealloc)
+    void Py_SET_REFCNT(PyObject *o, Py_ssize_t count)
+
+cdef fad_destructor destroy
+
+
+cdef inline Array fresh():
+    global spare_count
+    cdef PyObject *p
+    if spare_count > 0:
+        spare_count -= 1
+        p = spare[spare_count]
+        Py_SET_REFCNT(p, 0)   # the cast takes the one reference
+        return <Array>p
+    return Array.__new__(Array)
+
+
+cdef void set_aside(PyObject *p) noexcept:
+    global spare_count
+    cdef Array a
+    if spare_count == SPARE_ARRAYS:
+        destroy(p)
+        return
+    Py_SET_REFCNT(p, 1)       # alive while its fields are cleared
+    a = <Array>p
+    a.recorder = None
+    if a.base is not None:
+        a.base = None
+        a.depth = 0
+    a.version = 0
+    Py_SET_REFCNT(p, 2)       # `a` goes out of scope, and nothing is destroyed
+    spare[spare_count] = p
+    spare_count += 1
+
+
+destroy = fad_swap_dealloc(<void *>Array, set_aside)
+
+
 cdef inline Array wrap(Recorder recorder, uint32_t node):
-    cdef Array a = Array.__new__(Array)
+    cdef Array a = fresh()
     cdef uint16_t flags = recorder.tape.nodes[node].flags
     a.recorder = recorder
     a.generation = recorder.generation
@@ -1250,7 +1317,7 @@ cdef Array view_of(Array a, uint32_t node):
 
 cdef inline bint live(Array a):
     return (a.generation == a.recorder.generation and a.base is None
-            and a.recorder.thread == PyThread_get_thread_ident())
+            and a.recorder.thread == fad_thread())
 
 
 cdef inline object scalar_result(int op, Recorder recorder, uint32_t a, uint32_t b, unsigned active, double value):
@@ -1259,7 +1326,7 @@ cdef inline object scalar_result(int op, Recorder recorder, uint32_t a, uint32_t
     cdef fad_status status = fad_push_scalar(recorder.tape, op, active, a, b, 0, value, &node)
     if status != FAD_OK:
         recorder.check(status, fad_ops[op].spelled.decode())
-    result = Array.__new__(Array)
+    result = fresh()
     result.recorder = recorder
     result.generation = recorder.generation
     result.node = node
@@ -1372,7 +1439,6 @@ cdef object compare(object left, object right, int op):
 
 @cython.final
 @cython.no_gc
-@cython.freelist(512)
 @cython.c_api_binop_methods(True)
 cdef class Array:
     """A recorded value, from 0-d to N-d: what a differentiated function receives in place of its arguments.
