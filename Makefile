@@ -47,7 +47,7 @@ format: $(VENV)/.extra-check
 
 asan: $(C_TESTS:%=build/c-asan/%)
 	set -e; for name in $(C_TESTS); do ASAN_OPTIONS=detect_leaks=1 build/c-asan/$$name; done
-	FASTAD_SANITIZE=address,undefined $(MAKE) VENV=$(VENV)-asan asan-tests
+	FASTAD_DEBUG=1 FASTAD_SANITIZE=address,undefined $(MAKE) VENV=$(VENV)-asan asan-tests
 
 # Python itself is not instrumented: the sanitizer comes first in the process, and Python's own
 # allocator, which would hide our heap blocks from it, is off.
