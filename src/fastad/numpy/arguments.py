@@ -1,0 +1,91 @@
+"""What the rules share: NumPy's arguments, and operations on an Array or an ndarray alike."""
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from fastad._core import Array, asarray, concatenate, is_array, reshape, stop, sum_to, transpose
+
+__all__ = [
+    "NO_VALUE",
+    "constant",
+    "dropped",
+    "flag",
+    "normalized_axes",
+    "operand",
+    "refuse_out",
+    "reshaped",
+    "shape_of",
+    "summed_to",
+    "transposed",
+]
+
+NO_VALUE = np._NoValue
+"""NumPy's own default of arguments that have none."""
+
+
+def refuse_out(function, out):
+    """Raise TypeError unless `out` is None."""
+    if out is not None:
+        raise TypeError(
+            f"numpy.{function}: out: a recorded result cannot be written into an existing array; "
+            "leave out= away and assign the result, y[...] = result"
+        )
+
+
+def flag(value):
+    """A keepdims argument as a bool; NumPy's default stands for False."""
+    return value is not NO_VALUE and bool(value)
+
+
+def normalized_axes(axis, ndim):
+    """An axis argument (None, an integer or a tuple of them) as a sorted tuple of axes."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(sorted(normalize_axis_tuple(axis, ndim)))
+
+
+def dropped(shape, axes, keepdims=False):
+    """`shape` after a reduction over `axes`."""
+    if keepdims:
+        return tuple([1 if i in axes else n for i, n in enumerate(shape)])
+    return tuple([n for i, n in enumerate(shape) if i not in axes])
+
+
+def operand(x):
+    """`x` as an Array where it is or holds one, otherwise as an ndarray."""
+    if type(x) is Array:
+        return x
+    return asarray(x) if is_array(x) else np.asarray(x)
+
+
+def shape_of(x):
+    """Shape of anything that a rule accepts as an operand."""
+    return x.shape if type(x) is Array else operand(x).shape
+
+
+def constant(value, like):
+    """The Array of a constant on the tape of the Array `like`."""
+    nothing = stop(reshape(like, (like.size,))[:0])
+    value = np.asarray(value)
+    return reshape(concatenate((value.reshape(-1), nothing), 0), value.shape)
+
+
+def reshaped(x, shape):
+    """reshape of an Array or an ndarray."""
+    return reshape(x, shape) if type(x) is Array else np.reshape(x, shape)
+
+
+def transposed(x, axes):
+    """transpose of an Array or an ndarray."""
+    return transpose(x, axes) if type(x) is Array else np.transpose(x, axes)
+
+
+def summed_to(x, shape):
+    """Sum of an Array or an ndarray over the axes that broadcasting from `shape` would repeat."""
+    if x.shape == shape:
+        return x
+    if type(x) is Array:
+        return sum_to(x, shape)
+    new = x.ndim - len(shape)
+    repeated = [new + i for i, n in enumerate(shape) if n == 1 and x.shape[new + i] != 1]
+    return np.sum(x, axis=(*range(new), *repeated)).reshape(shape)

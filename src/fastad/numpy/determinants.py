@@ -1,0 +1,162 @@
+"""Determinants, with derivatives that are right for singular matrices too.
+
+The derivative of det A is its cofactor matrix, a polynomial in the elements of A. For a regular
+matrix it is det(A) A⁻ᵀ. That fails for a singular one, and near singular ones its own derivatives
+lose digits, with the square of the condition number. There A is written in its singular vectors as
+U B Vᵀ, and B as blocks [[P, Q], [R, T]] with the large singular values in P:
+det B = det(P) det(C), C = T − R P⁻¹ Q. P is well conditioned; C is smaller than A, and the same is
+done with it. U and V are constants, all else is recorded: derivatives of any order come out right.
+"""
+
+import numpy as np
+
+from fastad._core import custom, is_array, value_of
+from fastad._record import implements
+
+__all__ = ["det", "slogdet"]
+
+SlogdetResult = type(np.linalg.slogdet(np.eye(1)))
+
+
+def _t(x):
+    """The matrices of a stack, transposed."""
+    return np.swapaxes(x, -1, -2)
+
+
+def _by_matrix(x):
+    """Numbers, one for each matrix of a stack, with two axes to multiply matrices."""
+    return np.expand_dims(x, (-1, -2))
+
+
+def _cofactors_of_2(A):
+    return A[..., ::-1, ::-1] * np.array([[1.0, -1.0], [-1.0, 1.0]])
+
+
+_CYCLE = np.array([0, 1, 2, 0, 1])
+
+
+def _turned(A, rows, columns):
+    """Rows and columns of 3 by 3 matrices moved on cyclically."""
+    return A[..., _CYCLE[rows : rows + 3, None], _CYCLE[columns : columns + 3]]
+
+
+def _cofactors_of_3(A):
+    return _turned(A, 1, 1) * _turned(A, 2, 2) - _turned(A, 1, 2) * _turned(A, 2, 1)
+
+
+def _cofactors_by_minors(A):
+    """Every cofactor as the determinant of a minor: for zero matrices, which have no scale."""
+    n = A.shape[-1]
+    others = np.array([[k for k in range(n) if k != i] for i in range(n)])
+    minors = A[..., others[:, None, :, None], others[None, :, None, :]]
+    signs = (-1.0) ** np.add.outer(np.arange(n), np.arange(n))
+    return np.linalg.det(minors) * signs
+
+
+def _are_regular(A, recorded):
+    """For which matrices of numbers det(A) A⁻ᵀ is accurate.
+
+    Det and inverse by the same LU factors lose few digits in the product (Stewart, On the adjugate
+    matrix, 1998); the derivatives of the product lose the square of the condition number.
+    """
+    determinants = np.linalg.det(A)
+    regular = np.isfinite(determinants) & (determinants != 0)
+    inverses = np.linalg.inv(np.where(regular[:, None, None], A, np.eye(A.shape[-1])))
+    conditions = np.linalg.norm(A, axis=(1, 2)) * np.linalg.norm(inverses, axis=(1, 2))
+    limit = -0.25 if recorded else -1.0
+    return regular & (conditions < np.finfo(A.dtype).eps ** limit)
+
+
+def _split(A):
+    """U, V and the number of large singular values of one matrix of numbers."""
+    U, sizes, Vt = np.linalg.svd(A)
+    return U, Vt.T, int(np.sum(sizes > np.finfo(A.dtype).eps ** 0.25 * sizes[0]))
+
+
+def _cofactors_by_blocks(A):
+    """Cofactors of one matrix, from those of the blocks that its singular vectors make."""
+    U, V, large = _split(value_of(A))
+    if large == A.shape[-1]:
+        return _cofactors_of_one(A, True)
+    B = U.T @ A @ V
+    P, Q, R, T = B[:large, :large], B[:large, large:], B[large:, :large], B[large:, large:]
+    inverse = np.linalg.inv(P)
+    right, left = inverse @ Q, R @ inverse
+    C = T - R @ right
+    p, K = np.linalg.det(P), cofactors(C)
+    top = np.linalg.det(C) * p * inverse.T + p * (left.T @ K @ right.T)
+    rows = [
+        np.concatenate((top, -p * (left.T @ K)), axis=1),
+        np.concatenate((-p * (K @ right.T), p * K), axis=1),
+    ]
+    sign = np.rint(np.linalg.det(U) * np.linalg.det(V))
+    return sign * (U @ np.concatenate(rows, axis=0) @ V.T)
+
+
+def _cofactors_of_one(A, regular):
+    if regular:
+        return np.linalg.det(A) * np.linalg.inv(A).T
+    if not np.all(np.isfinite(value_of(A))):
+        return A * np.nan
+    return _cofactors_by_blocks(A) if np.any(value_of(A)) else _cofactors_by_minors(A)
+
+
+def cofactors(A):
+    """The cofactor matrices of a stack of matrices: the derivatives of their determinants."""
+    n = A.shape[-1]
+    if n < 2:
+        return np.ones_like(A)
+    if n < 4:
+        return _cofactors_of_2(A) if n == 2 else _cofactors_of_3(A)
+    regular = _are_regular(value_of(A).reshape(-1, n, n), is_array(A))
+    if np.all(regular):
+        return _by_matrix(np.linalg.det(A)) * _t(np.linalg.inv(A))
+    matrices = np.reshape(A, (-1, n, n))
+    parts = [_cofactors_of_one(matrices[i], good) for i, good in enumerate(regular)]
+    return np.reshape(np.stack(parts), A.shape)
+
+
+class _Det:
+    @staticmethod
+    def vjp(inputs, outputs, cotangents):
+        return (_by_matrix(cotangents[0]) * cofactors(inputs[0]),)
+
+    @staticmethod
+    def jvp(inputs, outputs, tangents):
+        return (np.sum(cofactors(inputs[0]) * tangents[0], axis=(-1, -2)),)
+
+
+@implements(np.linalg.det)
+def det(a):
+    """Determinants; derivatives of any order are right for singular matrices too."""
+    return custom(_Det, (a,), (np.linalg.det(value_of(a)),))[0]
+
+
+def _inverse(A, logarithm, seed):
+    """Inverses; a singular matrix is an error, unless its derivative meets a zero anyway."""
+    idle = np.isneginf(value_of(logarithm)) & (seed == 0)
+    if np.any(idle):
+        A = np.where(_by_matrix(idle), np.eye(A.shape[-1]), A)
+    return np.linalg.inv(A)
+
+
+class _LogDet:
+    """The cotangent of A is that of log|det A| times A⁻ᵀ. The sign has derivative 0."""
+
+    @staticmethod
+    def vjp(inputs, outputs, cotangents):
+        (A,), (_, logarithm), (_, g) = inputs, outputs, cotangents
+        return (_by_matrix(g) * _t(_inverse(A, logarithm, value_of(g))),)
+
+    @staticmethod
+    def jvp(inputs, outputs, tangents):
+        (A,), (_, logarithm), (dA,) = inputs, outputs, tangents
+        inverse = _inverse(A, logarithm, np.any(value_of(dA) != 0, axis=(-1, -2)))
+        return None, np.sum(_t(inverse) * dA, axis=(-1, -2))
+
+
+@implements(np.linalg.slogdet)
+def slogdet(a):
+    """Sign and logarithm of |determinant|; the derivative at a singular matrix is a LinAlgError."""
+    sign, logarithm = np.linalg.slogdet(value_of(a))
+    return SlogdetResult(*custom(_LogDet, (a,), (sign, logarithm)))

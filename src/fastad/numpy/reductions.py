@@ -1,0 +1,154 @@
+"""Sums, means and products over axes; truth and counts, which have no derivative."""
+
+import numpy as np
+
+from fastad._core import cast, concatenate, reshape, select, sum_to, transpose, value_of
+from fastad._record import implements, method
+
+from .arguments import NO_VALUE, constant, dropped, flag, normalized_axes, refuse_out
+
+__all__ = ["count_of", "floating", "mask_to", "mean", "merged_first", "prod", "sum", "total"]
+
+
+def total(x, axis=None, keepdims=False):
+    """Sum of a floating Array over `axis`: no further arguments, no checks."""
+    if axis is None and not keepdims:
+        return sum_to(x, ())
+    shape = x.shape
+    axes = normalized_axes(axis, len(shape))
+    if not keepdims and axes == tuple(range(len(axes))):
+        return sum_to(x, shape[len(axes) :])
+    kept = sum_to(x, dropped(shape, axes, True))
+    return kept if keepdims else reshape(kept, dropped(shape, axes))
+
+
+def floating(x, dtype):
+    """`x` in the wanted dtype; a plain array where that has no derivative (integers, bool)."""
+    if dtype is not None:
+        return cast(x, dtype)
+    return x if x.dtype.kind == "f" else value_of(x)
+
+
+def mask_to(where, shape):
+    """A `where` argument broadcast to the operand's shape; ValueError if it does not fit."""
+    return np.broadcast_to(np.asarray(value_of(where), bool), shape)
+
+
+def count_of(shape, axis, keepdims, where):
+    """How many elements a reduction takes together: a number, or an array where `where` is one."""
+    if where is not True:
+        return np.sum(mask_to(where, shape), axis=axis, keepdims=keepdims)
+    count = 1
+    for i in normalized_axes(axis, len(shape)):
+        count *= shape[i]
+    return count
+
+
+def _without_derivative(function, x, axis, keepdims, where, **initial):
+    if initial.get("initial") is NO_VALUE:
+        initial = {}
+    return function(x, axis=axis, keepdims=flag(keepdims), where=value_of(where), **initial)
+
+
+@method("sum")
+@implements(np.sum, (np.add, "reduce"))
+def sum(a, axis=None, dtype=None, out=None, keepdims=False, initial=NO_VALUE, where=True):
+    """Sum over axes."""
+    if (
+        where is True
+        and initial is NO_VALUE
+        and out is None
+        and dtype is None
+        and a.dtype.kind == "f"
+    ):
+        return total(a, axis, keepdims is not False and flag(keepdims))
+    refuse_out("sum", out)
+    x = floating(a, dtype)
+    if isinstance(x, (np.ndarray, np.generic)):
+        return _without_derivative(np.sum, x, axis, keepdims, where, initial=initial)
+    if where is not True:
+        x = select(mask_to(where, x.shape), x, 0.0)
+    result = total(x, axis, flag(keepdims))
+    return result if initial is NO_VALUE else result + initial
+
+
+@method("mean")
+@implements(np.mean)
+def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=True):
+    """Mean over axes."""
+    if axis is None and keepdims is False and where is True and out is None and dtype is None:
+        if a.dtype.kind != "f":
+            return np.mean(value_of(a))
+        return sum_to(a, ()) / a.size
+    refuse_out("mean", out)
+    x = floating(a, dtype)
+    if isinstance(x, (np.ndarray, np.generic)):
+        return _without_derivative(np.mean, x, axis, keepdims, where)
+    keepdims = flag(keepdims)
+    count = count_of(x.shape, axis, keepdims, where)
+    if where is not True:
+        x, count = select(mask_to(where, x.shape), x, 0.0), np.asarray(count, x.dtype)
+    return total(x, axis, keepdims) / count
+
+
+def merged_first(x, axes):
+    """`x` with `axes` moved to the front and made one."""
+    shape = x.shape
+    kept = tuple([i for i in range(len(shape)) if i not in axes])
+    if axes + kept != tuple(range(len(shape))):
+        x = transpose(x, axes + kept)
+    count = 1
+    for i in axes:
+        count *= shape[i]
+    return reshape(x, (count, *[shape[i] for i in kept]))
+
+
+def _product_of_rows(rows):
+    """Product along the first axis by a tree of multiplications: right where factors are zero."""
+    count = rows.shape[0]
+    if count == 0:
+        return constant(np.ones(rows.shape[1:], rows.dtype), rows)
+    while count > 1:
+        pairs = rows[0 : count - 1 : 2] * rows[1:count:2]
+        rows = concatenate((pairs, rows[count - 1 :]), 0) if count % 2 else pairs
+        count = (count + 1) // 2
+    return reshape(rows, rows.shape[1:])
+
+
+@method("prod")
+@implements(np.prod, (np.multiply, "reduce"))
+def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=NO_VALUE, where=True):
+    """Product over axes; its derivatives of any order are right where elements are zero."""
+    refuse_out("prod", out)
+    x = floating(a, dtype)
+    if isinstance(x, (np.ndarray, np.generic)):
+        return _without_derivative(np.prod, x, axis, keepdims, where, initial=initial)
+    axes = normalized_axes(axis, x.ndim)
+    if where is not True:
+        x = select(mask_to(where, x.shape), x, 1.0)
+    result = _product_of_rows(merged_first(x, axes))
+    if flag(keepdims):
+        result = reshape(result, dropped(x.shape, axes, True))
+    return result if initial is NO_VALUE else result * initial
+
+
+@method("any")
+@implements(np.any, (np.logical_or, "reduce"))
+def any(a, axis=None, out=None, keepdims=False, *, where=True):
+    """Whether any element is true: a plain bool or array."""
+    refuse_out("any", out)
+    return _without_derivative(np.any, value_of(a), axis, keepdims, where)
+
+
+@method("all")
+@implements(np.all, (np.logical_and, "reduce"))
+def all(a, axis=None, out=None, keepdims=False, *, where=True):
+    """Whether all elements are true: a plain bool or array."""
+    refuse_out("all", out)
+    return _without_derivative(np.all, value_of(a), axis, keepdims, where)
+
+
+@implements(np.count_nonzero)
+def count_nonzero(a, axis=None, *, keepdims=False):
+    """Number of elements other than zero: a plain integer or array."""
+    return np.count_nonzero(value_of(a), axis=axis, keepdims=keepdims)

@@ -1,0 +1,52 @@
+"""Sorting: the order is found on the values, the elements are gathered."""
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from fastad._core import gather, reshape, value_of
+from fastad._record import implements, method
+
+from .arguments import flag, refuse_out
+
+__all__ = ["argmax", "argmin", "argsort", "sort"]
+
+
+@implements(np.sort)
+def sort(a, axis=-1, kind=None, order=None, *, stable=None):
+    """Sorted copy. Equal elements keep their order and each its own derivative."""
+    if order is not None:
+        raise ValueError("Cannot specify order when the array has no fields.")
+    if axis is None:
+        a, axis = reshape(a, (a.size,)), 0
+    normalize_axis_index(axis, a.ndim)
+    order = np.argsort(value_of(a), axis, kind="stable")
+    places = np.arange(a.size).reshape(a.shape)
+    return gather(a, np.take_along_axis(places, order, axis))
+
+
+@method("sort")
+def _sort_in_place(self, axis=-1, kind=None, order=None, *, stable=None):
+    self[...] = sort(self, axis, kind, order, stable=stable)
+
+
+@method("argsort")
+@implements(np.argsort)
+def argsort(a, axis=-1, kind=None, order=None, *, stable=None):
+    """Indices that sort the values: a plain array."""
+    return np.argsort(value_of(a), axis, kind, order, stable=stable)
+
+
+@method("argmax")
+@implements(np.argmax)
+def argmax(a, axis=None, out=None, *, keepdims=False):
+    """Index of the largest value: a plain integer or array."""
+    refuse_out("argmax", out)
+    return np.argmax(value_of(a), axis, keepdims=flag(keepdims))
+
+
+@method("argmin")
+@implements(np.argmin)
+def argmin(a, axis=None, out=None, *, keepdims=False):
+    """Index of the smallest value: a plain integer or array."""
+    refuse_out("argmin", out)
+    return np.argmin(value_of(a), axis, keepdims=flag(keepdims))
