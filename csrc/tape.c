@@ -11,9 +11,9 @@
 #endif
 
 #ifdef FAD_SMALL
-enum { FIRST_CHUNK = 64, LARGEST_CHUNK = 1 << 12, FIRST_CAPACITY = 2 };
+enum { FIRST_CHUNK = 64, LARGEST_CHUNK = 1 << 12, FIRST_CAPACITY = 2, LARGE_CAPACITY = 16 };
 #else
-enum { FIRST_CHUNK = 1 << 16, LARGEST_CHUNK = 1 << 25, FIRST_CAPACITY = 1 << 10 };
+enum { FIRST_CHUNK = 1 << 16, LARGEST_CHUNK = 1 << 25, FIRST_CAPACITY = 1 << 10, LARGE_CAPACITY = 1 << 20 };
 #endif
 enum { CHUNK_HEADER = 64, HUGE_PAGE = 1 << 21 };
 
@@ -140,7 +140,8 @@ void fad_arena_free(fad_tape *tape, fad_arena *arena) { fad_arena_reset(tape, ar
 static fad_status grow_table(fad_tape *tape, void *table, size_t item, size_t *capacity, size_t most)
 {
     void **p = table;
-    size_t wanted = *capacity ? *capacity * 2 : FIRST_CAPACITY;
+    /* Doubling while small; by a quarter later, where growing is a move of page tables and slack is real memory. */
+    size_t wanted = *capacity == 0 ? FIRST_CAPACITY : *capacity < LARGE_CAPACITY ? *capacity * 2 : *capacity / 4 * 5;
     if (*capacity >= most)
         return FAD_TOO_MANY;
     if (wanted > most)
@@ -151,6 +152,7 @@ static fad_status grow_table(fad_tape *tape, void *table, size_t item, size_t *c
     void *grown = fad_resize(tape, *p, *capacity * item, wanted * item, &status);
     if (!grown)
         return status;
+    advise_huge(grown, wanted * item);
     *p = grown;
     *capacity = wanted;
     return FAD_OK;

@@ -277,6 +277,15 @@ cdef void host_release(void *context, void *rule) noexcept with gil:
     Py_DECREF(<object>rule)
 
 
+# C tapes whose Recorder is gone, with memory that is already there: the next Recorder takes one.
+cdef enum:
+    IDLE_TAPES = 4
+    KEPT_BY_IDLE = 1 << 26   # bytes
+
+cdef fad_tape *idle[IDLE_TAPES]
+cdef int idle_count = 0
+
+
 cdef class Recorder:
     """A tape and the right to record on it.
 
@@ -284,13 +293,18 @@ cdef class Recorder:
     is an error and never a wrong number.
     """
 
-    def __cinit__(self, size_t limit=0):
+    def __cinit__(self):
+        global idle_count
         cdef fad_allocator allocator
-        allocator.resize = resize
-        allocator.context = NULL
         memset(&self.sweep, 0, sizeof(self.sweep))
-        if fad_tape_create(&self.tape, &allocator, &LOOPS, limit) != FAD_OK:
-            raise MemoryError("no memory for a new tape")
+        if idle_count > 0:
+            idle_count -= 1
+            self.tape = idle[idle_count]
+        else:
+            allocator.resize = resize
+            allocator.context = NULL
+            if fad_tape_create(&self.tape, &allocator, &LOOPS, 0) != FAD_OK:
+                raise MemoryError("no memory for a new tape")
         self.tape.host.sweep = host_sweep
         self.tape.host.emit_reverse = host_reverse
         self.tape.host.emit_tangent = host_tangent
@@ -299,9 +313,16 @@ cdef class Recorder:
         self.generation = 1
 
     def __dealloc__(self):
-        if self.tape != NULL:
-            fad_sweep_end(&self.sweep, 0)
+        global idle_count
+        if self.tape == NULL:
+            return
+        fad_sweep_end(&self.sweep, 0)
+        if idle_count == IDLE_TAPES:
             fad_tape_destroy(self.tape)
+            return
+        fad_tape_reset(self.tape, KEPT_BY_IDLE)
+        idle[idle_count] = self.tape
+        idle_count += 1
 
     @property
     def is_open(self):
