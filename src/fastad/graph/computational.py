@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .gates import (
     is_floating,
 )
 from .operations import SHORT_NAMES, element_operations, new_gate
+from .picture import show_value
 from .portrait import portrait
 from .topological import topological_sort
 
@@ -63,8 +65,14 @@ class ComputationalGraph:
         return self._enter(InputGate(self._free_name(name)))
 
     def constant(self, value: Any, name: str | None = None) -> Gate:
-        """Add a value that stays. Numbers given as operands become constants by themselves."""
-        return self._enter(ConstantGate(self._free_name(name, "constant"), value))
+        """Add a value that stays. Numbers given as operands become constants by themselves.
+
+        A constant without a name is called by its value, with a prime for each namesake.
+        """
+        if name is None:
+            name = show_value(value) if np.ndim(value) == 0 else "array"
+            name = next(n for i in itertools.count() if (n := name + "′" * i) not in self._gates)
+        return self._enter(ConstantGate(self._free_name(name), value))
 
     def gate(self, op: str, *operands: Any, name: str | None = None, **options: Any) -> Gate:
         """Add a gate.
@@ -345,6 +353,8 @@ class ComputationalGraph:
     def explain(self) -> Explanation:
         """What every gate does with the gradient that reaches it, as data and as a table.
 
+        Constants do nothing with it and are left out.
+
         Examples
         --------
         >>> from fastad.graph import ComputationalGraph
@@ -360,7 +370,8 @@ class ComputationalGraph:
         'swaps: each operand gets the gradient -1 times the other operand'
         """
         self._require(2)
-        return explain(self.nodes_topologically_sorted(), self.output)
+        gates = [gate for gate in self.nodes_topologically_sorted() if gate.op != "constant"]
+        return explain(gates, self.output)
 
     def to_svg(self) -> str:
         """Draw as SVG, left to right; needs ``pip install fastad[graph]``."""

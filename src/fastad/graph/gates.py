@@ -67,14 +67,15 @@ class Gate:
 
     def backward(self) -> None:
         """Add upstream gradient times local partials to the gradients of the operands."""
-        self.shares = tuple(self.chain_rule(self.gradient))
+        shares = zip(self.operands, self.chain_rule(self.gradient), strict=True)
+        self.shares = tuple(None if gate.gradient is None else share for gate, share in shares)
         for operand, share in zip(self.operands, self.shares, strict=True):
             if share is not None:
                 operand.gradient = operand.gradient + share
 
     def chain_rule(self, upstream: Value) -> Sequence[Value]:
         """What `upstream` means for each operand."""
-        return ()
+        return [None] * len(self.operands)
 
     def __repr__(self) -> str:
         operands = ", ".join(operand.name for operand in self.operands)

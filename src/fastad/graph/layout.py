@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 Size = tuple[float, float]
 Edge = tuple[int, int]
@@ -197,7 +198,7 @@ def _ranks(n: int, edges: Sequence[Edge]) -> list[int]:
 def _grid(n: int, links: Sequence[Edge]) -> list[float]:
     """Height of each place in steps of the library's grid, one component below the other."""
     heights: list[float | None] = [None] * n
-    below = 0.0
+    below = 0.0  # what the components so far take
     for component in _solve(links):
         top = min(x for _, (x, _) in component)
         for node, (x, _) in component:
@@ -210,7 +211,7 @@ def _grid(n: int, links: Sequence[Edge]) -> list[float]:
     return [height for height in heights if height is not None]
 
 
-def _solve(edges: Sequence[Edge]) -> Iterable[Sequence[tuple[int, tuple[float, float]]]]:
+def _solve(edges: Sequence[Edge]) -> Iterable[Sequence[tuple[Any, tuple[float, float]]]]:
     """Positions found by the library, one list for each connected component of the graph."""
     try:
         from fast_sugiyama import from_edges

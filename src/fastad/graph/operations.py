@@ -28,15 +28,15 @@ SHORT_NAMES = {
 
 def new_gate(name: str, op: str, operands: Sequence[Gate], options: Mapping[str, Any]) -> Gate:
     """A gate of the right kind for an operation by NumPy's name."""
-    function = getattr(np, op, None)
+    if not is_operation(op):
+        raise ValueError(f"there is no operation {op!r}: see fastad.OPS for the element-wise ones")
+    function = getattr(np, op)
     if op in element_operations():
         if len(operands) != element_operations()[op]:
             raise ValueError(f"{op} takes {element_operations()[op]} operands, got {len(operands)}")
         if options:
             raise TypeError(f"{op} takes no options, got {sorted(options)}")
         return ElementGate(name, op, operands, function)
-    if not is_operation(op):
-        raise ValueError(f"there is no operation {op!r}: see fastad.OPS for the element-wise ones")
     if options:
         function = functools.partial(function, **options)
     return FunctionGate(name, op, operands, function)

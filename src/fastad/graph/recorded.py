@@ -21,7 +21,6 @@ from fastad._reverse import sweep
 
 from .computational import ComputationalGraph
 from .gates import (
-    ConstantGate,
     ElementGate,
     Function,
     Gate,
@@ -60,6 +59,9 @@ class TapeGraph(ComputationalGraph):
         gates: dict[int, Gate] = {}
         for node in nodes:
             operands = [gates[parent] for parent in node.parents]
+            if node.op == "CONSTANT":
+                gates[node.index] = self.constant(node.value)
+                continue
             name = names.get(node.index) or next(unnamed)
             gates[node.index] = self._enter(_gate(tape, node, name, operands))
         self.output = gates[output.node]
@@ -181,8 +183,6 @@ def _gate(tape: Any, node: Any, name: str, operands: Sequence[Gate]) -> Gate:
         gate = InputGate(name)
         gate.value = as_value(node.value)
         return gate
-    if node.op == "CONSTANT":
-        return ConstantGate(name, node.value)
     if node.op in OPS:
         row = OPS[node.op]
         return ElementGate(name, row.numpy_name or row.name.lower(), operands, _function_of(row))
@@ -226,9 +226,9 @@ def parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     (['w', 'b', 'x3', 'x4'], ['x1'])
     """
     try:
-        parameters = inspect.signature(f).parameters.values()
+        parameters = list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError):
-        parameters = ()
+        parameters = []
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [parameter.name for parameter in parameters if parameter.kind in kinds][:count]
     return names + [f"x{i + 1}" for i in range(len(names), count)]

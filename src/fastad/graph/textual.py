@@ -14,7 +14,7 @@ from .layout import Box, Layout, Size, Spacing, layered_layout
 from .picture import Picture, PictureNode
 
 _SPACING = Spacing(row=1.0, column=1.0, slope=0.0, widest=1.0, pitch=3.0)
-_BRACKETS = {"input": "[]", "gate": "()", "constant": "  ", "output": "  "}
+_BRACKETS = {"input": ("[", "]"), "gate": ("(", ")")}
 
 
 class _Canvas:
@@ -151,7 +151,7 @@ class _Drawing:
 
 
 def _node_text(node: PictureNode) -> str:
-    opening, closing = _BRACKETS[node.kind].ljust(2)
+    opening, closing = _BRACKETS.get(node.kind, (" ", " "))
     inside = f"{node.caption} = {node.symbol}" if node.caption else node.symbol
     return f"{opening}{inside}{closing}"
 

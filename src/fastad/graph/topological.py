@@ -42,7 +42,7 @@ class CycleError(ValueError):
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        self.nodes = tuple(nodes)
+        self.nodes: tuple[Any, ...] = tuple(nodes)
         super().__init__(self.nodes)
 
     def __str__(self) -> str:
