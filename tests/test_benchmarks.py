@@ -68,6 +68,8 @@ def test_verdicts():
     assert report.Line("a", 1.1, bar=report.at_most(1.0)).verdict == "MISS"
     assert report.Line("a", 9.0, bar=report.at_least(10)).verdict == "MISS"
     assert report.Line("a", math.nan, bar=report.at_most(1.0)).verdict == "MISS"
+    assert report.Line("a", 1.0, bar=report.at_most(1.0), spread=0.3).verdict == "noisy"
+    assert report.Line("a", 1.1, bar=report.at_most(1.0), spread=0.3).verdict == "MISS"
     assert report.Line("a", 1.0).verdict == "info"
     assert report.Line("a", bar=report.at_most(1.0)).verdict == "missing"
     assert report.missing("a", "why", report.at_least(0.0)).verdict == "missing"
@@ -137,5 +139,5 @@ def test_case_in_brief(name):
     (case,) = (case for case in one_shot.CASES if case.name == name)
     lines = list(case.run(session))
     verdicts = {line.verdict for line in lines}
-    assert verdicts & {"PASS", "MISS"}
+    assert verdicts & {"PASS", "MISS", "noisy"}
     assert "WRONG" not in verdicts, table(case.title, lines)

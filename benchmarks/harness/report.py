@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-Verdict = Literal["PASS", "MISS", "info", "missing", "not run", "WRONG"]
+from harness.timing import Figure
+
+Verdict = Literal["PASS", "MISS", "noisy", "info", "missing", "not run", "WRONG"]
+NOISY = 0.25
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Line:
         What a reader must know to judge the figure; or why there is none.
     detail : dict
         Raw figures for ``--json``.
+    spread : float
+        The larger of both sides' `Figure.spread`.
     """
 
     what: str
@@ -64,17 +69,20 @@ class Line:
     note: str = ""
     detail: dict = field(default_factory=dict)
     state: Verdict | None = None
+    spread: float = 0.0
 
     @property
     def verdict(self) -> Verdict:
-        """PASS or MISS against the bar; a missing figure is never a PASS."""
+        """PASS or MISS against the bar; a missing or noisy figure is never a PASS."""
         if self.state is not None:
             return self.state
         if self.value is None:
             return "missing"
         if self.bar is None:
             return "info"
-        return "PASS" if self.bar.holds(self.value) else "MISS"
+        if not self.bar.holds(self.value):
+            return "MISS"
+        return "noisy" if self.spread > NOISY else "PASS"
 
     def as_json(self) -> dict:
         """The line as plain data."""
@@ -83,6 +91,28 @@ class Line:
         data["verdict"] = self.verdict
         del data["state"]
         return data
+
+
+def ratio(
+    what: str, ours: Figure, theirs: Figure, name: str, bar: Bar | None = None, note: str = ""
+) -> Line:
+    """Our time over that of `name`; with a bar that asks us to stay under something."""
+    return Line(
+        what, ours.seconds / theirs.seconds, bar=bar, ours=duration(ours.seconds),
+        theirs=f"{name} {duration(theirs.seconds)}", note=note,
+        detail={"ours": ours.rounds, name: theirs.rounds}, spread=max(ours.spread, theirs.spread),
+    )
+
+
+def against(
+    what: str, ours: Figure, theirs: Figure, bar: Bar | None = None, note: str = ""
+) -> Line:
+    """A peer's time as a multiple of ours: above 1 we are faster."""
+    return Line(
+        what, theirs.seconds / ours.seconds, "x ours", bar, duration(ours.seconds),
+        duration(theirs.seconds), note, {"ours": ours.rounds, "theirs": theirs.rounds},
+        spread=max(ours.spread, theirs.spread),
+    )
 
 
 def missing(what: str, why: str, bar: Bar | None = None) -> Line:

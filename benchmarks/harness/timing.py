@@ -54,8 +54,11 @@ class Figure:
 
     @property
     def spread(self) -> float:
-        """(slowest − fastest round) / median: how far to trust the figure."""
-        return (max(self.rounds) - min(self.rounds)) / self.seconds
+        """Interquartile range of the rounds / their median: how far to trust the figure."""
+        if len(self.rounds) < 2:
+            return 0.0
+        first, _, third = statistics.quantiles(self.rounds, n=4, method="inclusive")
+        return (third - first) / self.seconds
 
     def per(self, count: int) -> Figure:
         """The same figure for one of `count` equal parts of the call."""

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from functions import chain
-from harness.report import Line, at_most, duration
+from harness.report import Line, against, at_most, duration, ratio
 from harness.session import Case, Session, fault
 from harness.timing import Figure
 from peers.base import Peer
@@ -41,23 +41,15 @@ def _scalar_lines(session: Session, body: Callable, title: str) -> Iterator[Line
     })
     count = OUR_STEPS * chain.OPERATIONS_A_STEP
     plain, loop, ours = (figures[name].per(count) for name in ("float", "loop", "ours"))
-    yield Line(
-        title, ours.seconds / plain.seconds, bar=bar, ours=duration(ours.seconds),
-        theirs=f"Python float {duration(plain.seconds)}",
+    yield ratio(
+        title, ours, plain, "Python float", bar,
         note=f"the loop, {duration(loop.seconds)} an operation, is in both sides alike; without it "
              f"the ratio is {_without(ours, plain, loop):.2f}; {count} operations on a tape, "
              "making it is in ours",
-        detail={"float": plain.rounds, "ours": ours.rounds, "loop": loop.rounds},
     )
     for name in peers:
-        yield peer_line(f"  the same by {name}", ours,
-                        figures[name].per(PEER_STEPS * chain.OPERATIONS_A_STEP))
-
-
-def peer_line(what: str, ours: Figure, theirs: Figure, note: str = "") -> Line:
-    """A peer's time as a multiple of ours: above 1 we are faster.  For information."""
-    return Line(what, theirs.seconds / ours.seconds, unit="x ours", ours=duration(ours.seconds),
-                theirs=duration(theirs.seconds), note=note, detail={"theirs": theirs.rounds})
+        yield against(f"  the same by {name}", ours,
+                      figures[name].per(PEER_STEPS * chain.OPERATIONS_A_STEP))
 
 
 def _without(ours: Figure, plain: Figure, loop: Figure) -> float:
@@ -96,15 +88,13 @@ def small_array(session: Session) -> Iterator[Line]:
         **peers,
     })
     plain, ours = (figures[name].per(ARRAY_STEPS * PRODUCTS) for name in ("numpy", "ours"))
-    yield Line(
-        title, ours.seconds / plain.seconds, bar=bar, ours=duration(ours.seconds),
-        theirs=f"NumPy {duration(plain.seconds)}",
+    yield ratio(
+        title, ours, plain, "NumPy", bar,
         note=f"the same loop with ndarrays and with Arrays; {ARRAY_STEPS * PRODUCTS} products on a "
              "tape, making it is in ours",
-        detail={"numpy": plain.rounds, "ours": ours.rounds},
     )
     for name in peers:
-        yield peer_line(f"  the same by {name}", ours, figures[name].per(PEER_STEPS * PRODUCTS))
+        yield against(f"  the same by {name}", ours, figures[name].per(PEER_STEPS * PRODUCTS))
 
 
 PRODUCTS = 8

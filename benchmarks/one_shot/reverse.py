@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 
 from functions import chain, dense
-from harness.report import Line, at_most, duration
+from harness.report import Line, against, at_most, duration, ratio
 from harness.session import Case, Session, checked
-from one_shot.recording import OUR_STEPS, peer_line
+from one_shot.recording import OUR_STEPS
 from peers.base import Peer, Prepared
 
 LAYERS, WIDTH = 4, 64
@@ -40,12 +40,10 @@ def dense_sweep(session: Session) -> Iterator[Line]:
     note = (f"{size}: {nodes} operations recorded; the {len(point)} variables are swept too but "
             f"not counted ({duration(with_variables.seconds)} if they were); asked for the {width} "
             "inputs' partials")
-    detail = {"sweep": figures["ours"].rounds, "float": figures["plain"].rounds}
     yield Line("reverse sweep, a scalar operation", sweep.seconds * 1e9, "ns", at_most(3.0),
-               ours=duration(sweep.seconds), note=note, detail=detail)
-    yield Line("  / a Python float operation", sweep.seconds / float_operation.seconds,
-               bar=at_most(0.3), ours=duration(sweep.seconds),
-               theirs=f"Python float {duration(float_operation.seconds)}", note=note)
+               ours=duration(sweep.seconds), note=note, spread=sweep.spread)
+    yield ratio("  / a Python float operation", sweep, float_operation, "Python float",
+                at_most(0.3), note)
     yield from _peer_lines(session, figures, nodes, len(point))
 
 
@@ -59,8 +57,8 @@ def _peer_lines(session: Session, figures: dict, nodes: int, variables: int) -> 
                note=note, detail={"sweep": figures[title].rounds})
     for peer in session.peers:
         if peer.title in figures:
-            yield peer_line(f"  the same by {peer.title}", ours, figures[peer.title].per(nodes),
-                            note)
+            theirs = figures[peer.title].per(nodes)
+            yield against(f"  the same by {peer.title}", ours, theirs, note=note)
 
 
 def _sweep(peer: Peer, point, layers: int, width: int, wanted: int) -> Prepared | None:

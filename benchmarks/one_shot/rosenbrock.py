@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from functions import rosenbrock
-from harness.report import Bar, Line, at_least, at_most, duration, missing
+from harness.report import Bar, Line, against, at_least, at_most, missing, ratio
 from harness.session import Case, Session, checked
-from harness.timing import Figure
-from one_shot.recording import peer_line
 
 SIZES = (3, 10**4, 10**6)
 AGAINST_NUMPY = {3: at_most(2.5), 10**4: at_most(4.0), 10**6: at_most(4.0)}
@@ -47,20 +45,12 @@ def lines(n: int, session: Session) -> Iterator[Line]:
         **calls,
     })
     ours, plain = figures[title], figures["numpy"]
-    yield Line(f"value_and_grad, n = {n}", ours.seconds / plain.seconds, bar=AGAINST_NUMPY[n],
-               ours=duration(ours.seconds), theirs=f"NumPy's value {duration(plain.seconds)}",
-               detail={"ours": ours.rounds, "numpy": plain.rounds})
-    yield peer_line(f"  against the {FLOOR}", ours, figures[FLOOR])
+    yield ratio(f"value_and_grad, n = {n}", ours, plain, "NumPy's value", AGAINST_NUMPY[n])
+    yield against(f"  against the {FLOOR}", ours, figures[FLOOR])
     for peer in able:
         if peer.title in figures:
-            yield _against(peer, ours, figures[peer.title], bars.get(peer.title))
-
-
-def _against(peer, ours: Figure, theirs: Figure, bar: Bar | None) -> Line:
-    suffix = "" if peer.records_each_call else " (replays)"
-    line = peer_line(f"  against {peer.title}{suffix}", ours, theirs, peer.how)
-    line.bar = bar
-    return line
+            what = f"  against {peer.title}{'' if peer.records_each_call else ' (replays)'}"
+            yield against(what, ours, figures[peer.title], bars.get(peer.title), peer.how)
 
 
 def _case(n: int) -> Case:
