@@ -140,7 +140,7 @@ static size_t first_of(size_t count, const uint32_t *nodes)
 
 /* --- contributions --- */
 
-enum { WHOLE = 0xffffffffu };
+#define WHOLE UINT32_C(0xffffffff)
 
 /* One contribution to a node's cotangent: all of it, or (from ELEMENT) one element. */
 typedef struct {

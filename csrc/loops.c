@@ -77,8 +77,10 @@ void fad_default_loops(fad_loops *loops)
 {
     memset(loops, 0, sizeof *loops);
     for (int op = 0; op < FAD_ELEMENTWISE_COUNT; op++)
-        for (int k = 0; k < 3; k++)
+        for (int k = 0; k < 3; k++) {
             loops->constant_partial[op][k] = fad_constant_partial(op, k);
+            loops->partial_uses[op][k] = (uint8_t)fad_partial_uses(op, k);
+        }
 #define SET(NAME, DTYPE, SUFFIX) loops->elementwise[FAD_##NAME][DTYPE].loop = NAME##_##SUFFIX
 #define SET_VALUE(NAME) SET(NAME, FAD_F64, f64), SET(NAME, FAD_F32, f32)
 #define SET_LINEAR    SET_VALUE

@@ -41,4 +41,8 @@ extern const fad_op_info fad_ops[FAD_OP_COUNT];
  * (1 for both of ADD, -1 for NEG), else NaN. */
 double fad_constant_partial(int op, int k);
 
+/* What the partial of element-wise `op` by operand `k` depends on, as a set of these bits. */
+enum { FAD_USES_X = 1, FAD_USES_Y = 2, FAD_USES_Z = 4, FAD_USES_V = 8 };
+unsigned fad_partial_uses(int op, int k);
+
 #endif

@@ -3,7 +3,7 @@
 #include "array.h"
 #include "sweep.h"
 
-enum { STRIP = 256, TEMPORARIES = 16, CONSTANTS = 16 };
+enum { STRIP = 512, TEMPORARIES = 16, CONSTANTS = 16 };
 
 typedef struct {
     const fad_loops *loops;
@@ -199,28 +199,52 @@ static fad_array operand(const fad_tape *tape, uint32_t node, int dtype, float *
     return a;
 }
 
-fad_status fad_strips_accumulate(fad_tape *tape, uint32_t index, size_t k, const fad_array *cotangent,
-                                 const fad_array *result, bool add)
+static bool is_uniform(const fad_array *a)
+{
+    for (size_t i = 0; i < a->shape->ndim; i++)
+        if (a->shape->dims[i] > 1 && a->strides[i] != 0)
+            return false;
+    return true;
+}
+
+bool fad_strips_uniform(const fad_tape *tape, uint32_t index, size_t k, const fad_array *cotangent)
+{
+    const fad_node *n = &tape->nodes[index];
+    unsigned uses = tape->loops->partial_uses[n->op][k];
+    const uint32_t used[4] = {n->a, n->b, n->aux, index};
+    if (!is_uniform(cotangent))
+        return false;
+    for (int i = 0; i < 4; i++)
+        if (uses >> i & 1 && fad_is_array(tape, used[i]) && !is_uniform(tape->values[used[i]].array))
+            return false;
+    return true;
+}
+
+/* Over `shape`: the node's, or a scalar's for the first element alone. */
+static void accumulate(fad_tape *tape, uint32_t index, size_t k, const fad_shape *shape, const fad_array *cotangent,
+                       const fad_array *result, bool add)
 {
     const fad_node *n = &tape->nodes[index];
     int dtype = fad_node_dtype(tape, index);
-    const fad_shape *shape = fad_node_shape(tape, index);
     size_t arity = fad_ops[n->op].arity;
     uint32_t parents[3] = {n->a, arity > 1 ? n->b : n->a, arity > 2 ? n->aux : n->a};
     float room[5];
     uint8_t truth;
+    double nothing = 0;
+    const fad_array unused = {(char *)&nothing, tape->shapes[0], tape->shapes[0]->strides, (uint8_t)dtype};
     fad_array arrays[OPERANDS];
     const fad_array *pointers[OPERANDS];
     char *data[OPERANDS];
+    unsigned uses = tape->loops->partial_uses[n->op][k];
     arrays[G] = *cotangent;
     for (int i = 0; i < 3; i++)
-        arrays[X0 + i] = operand(tape, parents[i], dtype, &room[i]);
-    if (n->op == FAD_SELECT && !fad_is_array(tape, n->a)) {
+        arrays[X0 + i] = uses >> i & 1 ? operand(tape, parents[i], dtype, &room[i]) : unused;
+    if (n->op == FAD_SELECT && uses & FAD_USES_X && !fad_is_array(tape, n->a)) {
         truth = tape->values[n->a].number != 0;
         arrays[X0].data = (char *)&truth;
         arrays[X0].dtype = FAD_BOOL;
     }
-    arrays[V0] = operand(tape, index, dtype, &room[3]);
+    arrays[V0] = uses & FAD_USES_V ? operand(tape, index, dtype, &room[3]) : unused;
     arrays[TO] = *result;
     job j;
     j.w.loops = tape->loops;
@@ -230,11 +254,25 @@ fad_status fad_strips_accumulate(fad_tape *tape, uint32_t index, size_t k, const
     j.add = add;
     j.sum_to_double = dtype == FAD_F32 && result->dtype == FAD_F64;
     for (int i = 0; i < OPERANDS; i++) {
+        if (shape->ndim == 0) {
+            arrays[i].shape = shape;
+            arrays[i].strides = shape->strides;
+        }
         pointers[i] = &arrays[i];
         data[i] = arrays[i].data;
     }
     fad_nest nest;
     fad_nest_init(&nest, shape, OPERANDS, pointers);
     fad_nest_run(&nest, data, accumulate_run, &j);
-    return FAD_OK;
+}
+
+void fad_strips_accumulate(fad_tape *tape, uint32_t index, size_t k, const fad_array *cotangent,
+                           const fad_array *result, bool add)
+{
+    accumulate(tape, index, k, fad_node_shape(tape, index), cotangent, result, add);
+}
+
+void fad_strips_first(fad_tape *tape, uint32_t index, size_t k, const fad_array *cotangent, const fad_array *result)
+{
+    accumulate(tape, index, k, tape->shapes[0], cotangent, result, false);
 }

@@ -279,6 +279,21 @@ static fad_status give_reduced(const step *s, uint32_t parent, const fad_array *
     return FAD_OK;
 }
 
+/* Adds to `parent` a product that is the same everywhere: one number, seen as an array of zero strides. */
+static fad_status give_uniform(const step *s, size_t k, uint32_t parent)
+{
+    const fad_shape *scalar = s->tape->shapes[0], *shape = s->g.shape;
+    fad_array number, first = {s->g.data, scalar, scalar->strides, s->g.dtype};
+    fad_buffer *buffer = NULL;
+    ptrdiff_t zeros[FAD_MAX_NDIM] = {0};
+    TRY(temporary(s, scalar, s->g.dtype, &number, &buffer));
+    fad_strips_first(s->tape, s->index, k, &first, &number);
+    fad_array wide = {number.data, shape, zeros, s->g.dtype};
+    fad_status status = fad_sweep_give(s->sweep, parent, &wide, buffer);
+    fad_sweep_release(s->sweep, buffer);
+    return status;
+}
+
 static fad_status reverse_operand(const step *s, size_t k, uint32_t parent)
 {
     double constant = s->tape->loops->constant_partial[s->node->op][k];
@@ -290,14 +305,17 @@ static fad_status reverse_operand(const step *s, size_t k, uint32_t parent)
         double sum = 0;
         const fad_shape *scalar = s->tape->shapes[0];
         fad_array to = {(char *)&sum, scalar, scalar->strides, FAD_F64};
-        TRY(fad_strips_accumulate(s->tape, s->index, k, &s->g, &to, true));
+        fad_strips_accumulate(s->tape, s->index, k, &s->g, &to, true);
         s->sweep->adjoints[parent].number += sum;
         return FAD_OK;
     }
     bool empty, same = fad_node_shape(s->tape, parent) == fad_node_shape(s->tape, s->index);
+    if (same && s->g.shape->size > 1 && fad_strips_uniform(s->tape, s->index, k, &s->g))
+        return give_uniform(s, k, parent);
     fad_array to;
     TRY(fad_sweep_dense(s->sweep, parent, same, &to, &empty));
-    return fad_strips_accumulate(s->tape, s->index, k, &s->g, &to, !(empty && same));
+    fad_strips_accumulate(s->tape, s->index, k, &s->g, &to, !(empty && same));
+    return FAD_OK;
 }
 
 static fad_status reverse_elementwise(const step *s)
@@ -338,9 +356,21 @@ static fad_status reverse_view(const step *s)
     }
     bool empty;
     fad_array dense;
-    TRY(fad_sweep_dense(s->sweep, s->node->a, false, &dense, &empty));
+    TRY(fad_sweep_dense(s->sweep, s->node->a, true, &dense, &empty));
     fad_array part = fad_view_apply(&dense, view, strides);
-    fad_add(s->tape->loops, &part, &s->g);
+    if (!empty) {
+        fad_add(s->tape->loops, &part, &s->g);
+        return FAD_OK;
+    }
+    if (fad_contiguous(&part)) { /* zeros only around the part */
+        char *end = part.data + part.shape->size * fad_itemsize(part.dtype);
+        size_t before = (size_t)(part.data - dense.data);
+        memset(dense.data, 0, before);
+        memset(end, 0, dense.shape->size * fad_itemsize(dense.dtype) - (size_t)(end - dense.data));
+    } else {
+        fad_fill_zero(&dense);
+    }
+    fad_copy(&part, &s->g);
     return FAD_OK;
 }
 

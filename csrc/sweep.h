@@ -64,7 +64,11 @@ void fad_sweep_release(fad_sweep *sweep, fad_buffer *buffer);
 
 /* strips.c: result (+)= cotangent * partial of element-wise `node` by operand `k` (strong-zero products), summed over
  * the axes along which `result` broadcasts to the node's shape. */
-fad_status fad_strips_accumulate(fad_tape *tape, uint32_t node, size_t k, const fad_array *cotangent,
-                                 const fad_array *result, bool add);
+void fad_strips_accumulate(fad_tape *tape, uint32_t node, size_t k, const fad_array *cotangent,
+                           const fad_array *result, bool add);
+/* The same for the first element alone: `result` is one number. */
+void fad_strips_first(fad_tape *tape, uint32_t node, size_t k, const fad_array *cotangent, const fad_array *result);
+/* Whether that product has the same value in every element. */
+bool fad_strips_uniform(const fad_tape *tape, uint32_t node, size_t k, const fad_array *cotangent);
 
 #endif

@@ -139,6 +139,7 @@ typedef struct {
     fad_bound_loop elementwise[FAD_ELEMENTWISE_COUNT][FAD_DTYPE_COUNT]; /* by type of the operands */
     fad_bound_loop matmul[2];
     double constant_partial[FAD_ELEMENTWISE_COUNT][3]; /* fad_constant_partial of every row */
+    uint8_t partial_uses[FAD_ELEMENTWISE_COUNT][3];    /* fad_partial_uses of every row */
 } fad_loops;
 
 /* Portable loops made from ops.def; a host may replace any of them (Python puts NumPy's there). */
@@ -159,7 +160,8 @@ typedef struct {
     void *context;
 } fad_custom_host;
 
-enum { FAD_NODE_NONE = 0xffffffffu, FAD_CONSTANT_CACHE = 64 };
+#define FAD_NODE_NONE UINT32_C(0xffffffff)
+enum { FAD_CONSTANT_CACHE = 64 };
 
 struct fad_tape {
     fad_node *nodes;

@@ -29,7 +29,7 @@ from fastad.transforms import (
 
 __version__ = "0.1.0"
 
-_LAZY = {"graph": "fastad.graph", "numpy": "fastad.numpy", "check_grads": "fastad.check"}
+_LAZY = {"numpy": "fastad.numpy", "graph": "fastad.graph", "check_grads": "fastad.check"}
 
 __all__ = [
     "OPS",

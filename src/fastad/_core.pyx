@@ -15,6 +15,8 @@ from cpython.slice cimport PySlice_AdjustIndices, PySlice_Unpack
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
+import importlib
+
 import numpy as np
 
 cimport numpy as cnp
@@ -88,6 +90,28 @@ METHODS = {}
 
 cdef dict functions = FUNCTIONS
 cdef dict methods = METHODS
+cdef bint rules_are_loaded = False
+RULES = "fastad.numpy"
+"""The module that registers the rules. It is imported when the first one is looked for: `import fastad` stays quick."""
+
+
+cdef int load_rules() except -1:
+    global rules_are_loaded
+    if not rules_are_loaded:
+        importlib.import_module(RULES)
+        rules_are_loaded = True
+    return 0
+
+
+cdef object rule_of(object function):
+    """The registered rule of a NumPy function, or None."""
+    rule = functions.get(function)
+    if rule is None:
+        load_rules()
+        rule = functions.get(function)
+    return rule
+
+
 cdef dict elementwise_ufuncs = {}      # ufunc to op number
 cdef dict rows = {fad_ops[i].name.decode(): i for i in range(FAD_ELEMENTWISE_COUNT)}
 cdef list DTYPES = [np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_)]
@@ -714,7 +738,7 @@ cdef object nested_arrays(object items):
     """One Array of a nested sequence that holds Arrays."""
     parts = [nested_arrays(item) if isinstance(item, (list, tuple)) and holds_array(item) else item
              for item in items]
-    return functions[np.stack](parts)
+    return rule_of(np.stack)(parts)
 
 
 cdef object stack_objects(Recorder recorder, object array):
@@ -725,7 +749,7 @@ cdef object stack_objects(Recorder recorder, object array):
     cdef list items = array.ravel().tolist()
     if n and any([type(item) is Array and (<Array>item).recorder is recorder and not (<Array>item).scalar
                   for item in items]):
-        return reshape(functions[np.stack](items), array.shape + np.shape(items[0]))
+        return reshape(rule_of(np.stack)(items), array.shape + np.shape(items[0]))
     cdef uint32_t *nodes = <uint32_t *>PyMem_Malloc((n + 1) * sizeof(uint32_t))
     if nodes == NULL:
         raise MemoryError
@@ -1726,19 +1750,19 @@ cdef class Array:
     def __matmul__(left, right):
         if not recordable(left) or not recordable(right):
             return NotImplemented
-        return functions[np.matmul](left, right)
+        return rule_of(np.matmul)(left, right)
 
     def __and__(left, right):
-        return functions[np.bitwise_and](left, right)
+        return rule_of(np.bitwise_and)(left, right)
 
     def __or__(left, right):
-        return functions[np.bitwise_or](left, right)
+        return rule_of(np.bitwise_or)(left, right)
 
     def __xor__(left, right):
-        return functions[np.bitwise_xor](left, right)
+        return rule_of(np.bitwise_xor)(left, right)
 
     def __invert__(self):
-        return functions[np.invert](self)
+        return rule_of(np.invert)(self)
 
     def __neg__(self):
         return unary(FAD_NEG, self)
@@ -1750,7 +1774,7 @@ cdef class Array:
         return unary(FAD_ABS, self)
 
     def __round__(self, digits=None):
-        return functions[np.round](self, 0 if digits is None else digits)
+        return rule_of(np.round)(self, 0 if digits is None else digits)
 
     def __richcmp__(self, other, int op):
         if op == Py_LT:
@@ -1886,12 +1910,13 @@ cdef class Array:
         return ufunc_call(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function, types, args, kwargs):
-        rule = functions.get(function)
+        rule = rule_of(function)
         if rule is None:
             raise NotImplementedError(unknown(f"numpy function {function_name(function)}"))
         return rule(*args, **kwargs)
 
     def __getattr__(self, name):
+        load_rules()
         method = methods.get(name)
         if method is not None:
             return BoundMethod(method, self)
@@ -1974,21 +1999,21 @@ cdef object ufunc_call(ufunc, str method, tuple inputs, dict kwargs):
     if method == "__call__" and not kwargs:
         if op is not None:
             return record_operands(op, inputs)
-        rule = functions.get(ufunc)
+        rule = rule_of(ufunc)
         if rule is not None:
             return rule(*inputs)
     elif method == "outer" and not kwargs and op is not None and len(inputs) == 2:
         left, right = [x if is_traced(x) else np.asarray(x) for x in inputs]
-        return record_operands(op, (functions[np.reshape](left, tuple(left.shape) + (1,) * right.ndim), right))
+        return record_operands(op, (rule_of(np.reshape)(left, tuple(left.shape) + (1,) * right.ndim), right))
     elif method in ("reduce", "accumulate"):
-        rule = functions.get((ufunc, method))
+        rule = rule_of((ufunc, method))
         if rule is not None:
             if method == "reduce":
                 kwargs.setdefault("axis", 0)
             return rule(*inputs, **kwargs)
     if method != "__call__":
         raise NotImplementedError(unknown(f"numpy.{ufunc.__name__}.{method}"))
-    if kwargs and (op is not None or ufunc in functions):
+    if kwargs and (op is not None or rule_of(ufunc) is not None):
         raise NotImplementedError(f"numpy.{ufunc.__name__} of an Array takes no {sorted(kwargs)[0]}= argument")
     raise NotImplementedError(unknown(f"numpy.{ufunc.__name__}"))
 
