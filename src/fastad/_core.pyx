@@ -1346,7 +1346,7 @@ cdef Array view_of(Array a, uint32_t node):
     """Array of a VIEW or RESHAPE node of `a`: writing to one writes to the other, as NumPy's views do."""
     cdef Array v = wrap(a.recorder, node)
     cdef fad_node n = a.recorder.tape.nodes[node]
-    if v.scalar or node == a.node or n.a != a.node:
+    if v.scalar or a.scalar or node == a.node or n.a != a.node:
         return v
     if n.op == FAD_RESHAPE and a.recorder.tape.values[node].array.data != a.recorder.tape.values[a.node].array.data:
         return v
