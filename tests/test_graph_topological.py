@@ -2,6 +2,7 @@
 
 import random
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_a_million_nodes_in_a_chain():
 
 def test_any_hashable_nodes():
     nodes = [("x", 1), frozenset({2}), 3.5, None, "name"]
-    assert topological_sort(list(zip(nodes, nodes[1:], strict=False))) == nodes
+    assert topological_sort(list(pairwise(nodes))) == nodes
 
 
 def test_empty_graphs():

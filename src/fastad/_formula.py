@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastad import _core
-from fastad._ops import UFUNCS
+import fastad
 
 __all__ = ["ExpressionError", "Step", "compiled"]
 
@@ -299,10 +298,11 @@ def _doing(operation: Callable[..., Any]) -> Callable[..., Any]:
 @functools.cache
 def functions() -> Mapping[str, _Function]:
     """The functions that a formula may call: the table's, by all of NumPy's names, and a few."""
+    rows = {getattr(np, op.numpy_name): op for op in fastad.OPS.values() if op.numpy_name}
     found = {
-        name: _Function(ufunc, UFUNCS[ufunc].arity, UFUNCS[ufunc].arity)
+        name: _Function(ufunc, rows[ufunc].arity, rows[ufunc].arity)
         for name, ufunc in vars(np).items()
-        if isinstance(ufunc, np.ufunc) and ufunc in UFUNCS
+        if isinstance(ufunc, np.ufunc) and ufunc in rows
     }
     found["where"] = _Function(np.where, 3, 3)
     for name in ("sum", "mean", "prod", "var", "std", "cumsum"):
@@ -326,6 +326,6 @@ def _smallest(*values: Any) -> Any:
 
 def _stacked(*elements: Any) -> Any:
     """[a, b, …] as one array."""
-    if any(_core.is_array(element) for element in elements):
+    if any(isinstance(element, fastad.Array) for element in elements):
         return np.stack(elements)
     return np.array(elements, dtype=np.float64)

@@ -126,16 +126,16 @@ class ComputationalGraph:
         f : callable
             Function of numbers and arrays that returns a number or an array.
         *args : float or array_like
-            Inputs; they are called as the parameters of `f` are.
+            Inputs, called as the parameters of `f` are.
         title : str, optional
             Shown above drawings.
 
         Returns
         -------
         ComputationalGraph
-            After a forward pass at `args`. Other gates have the names a, b, c, … in the order of
-            the tape. A later ``forward`` records `f` again, so that branches and loops of `f` are
-            those of the new inputs; where they differ, the graph gets new gates.
+            After a forward pass at `args`. Other gates are called a, b, c, … in the order of the
+            tape. ``forward`` records `f` again, so that branches and loops are those of the new
+            inputs; where they differ, the graph gets new gates.
 
         Examples
         --------
@@ -161,9 +161,8 @@ class ComputationalGraph:
     def from_tape(cls, tape: Any, output: Any, title: str = "") -> ComputationalGraph:
         """Take the part of a `fastad.Tape` that `output` depends on.
 
-        The variables of the tape are the inputs. The graph shows the recorded values; as it does
-        not know the function, ``forward`` at new inputs works only while all operations are
-        element-wise.
+        The variables of the tape are the inputs. ``forward`` at new inputs works only where all
+        operations are element-wise, as the graph does not know the function.
 
         Examples
         --------
@@ -392,7 +391,7 @@ class ComputationalGraph:
         return to_text(portrait(self))
 
     def draw(self, path: str | Path) -> None:
-        """Write a drawing to a file; its ending, .svg, .dot or .txt, says which kind."""
+        """Write a drawing to a file that ends in .svg, .dot or .txt."""
         path = Path(path)
         drawers = {".svg": self.to_svg, ".dot": self.to_dot, ".txt": self.to_text}
         if path.suffix not in drawers:

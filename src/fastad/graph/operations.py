@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastad._ops import OPS
+from fastad import OPS
 
 from .gates import ElementGate, FunctionGate, Gate
 

@@ -1,13 +1,13 @@
 """Graphs taken from the tape: the nodes that an output depends on become gates.
 
-Element-wise nodes become the same gates as those of a graph built by hand. A structural node (a
-view, a sum, a matrix product, a custom rule) keeps its link to the tape: its value is the recorded
-one, and its chain rule is a sweep of the tape from that node to its operands.
+Nodes that NumPy has an element-wise function for become the same gates as those of a graph built
+by hand. Any other node (a view, a sum, a matrix product, a custom rule) keeps its link to the
+tape: its value is the recorded one, and its chain rule is a sweep of the tape from that node to
+its operands.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 
 import fastad
-from fastad import _core
-from fastad._ops import OPS
 from fastad._reverse import sweep
 
 from .computational import ComputationalGraph
@@ -83,7 +81,7 @@ class RecordedGraph(TapeGraph):
             values = [checked_value(given[gate.name], gate.name) for gate in self.inputs]
             variables = [tape.variable(value) for value in values]
             names = {x.node: gate.name for x, gate in zip(variables, self.inputs, strict=True)}
-            output = _output_on(tape, self._function(*variables))
+            output = _as_array(self._function(*variables))
         shape = [(node.op, node.parents) for node in _nodes_of(tape, output)]
         if shape == self._shape:
             self._refresh(tape, output)
@@ -183,25 +181,16 @@ def _gate(tape: Any, node: Any, name: str, operands: Sequence[Gate]) -> Gate:
         gate = InputGate(name)
         gate.value = as_value(node.value)
         return gate
-    if node.op in OPS:
-        row = OPS[node.op]
-        return ElementGate(name, row.numpy_name or row.name.lower(), operands, _function_of(row))
+    function = fastad.OPS[node.op].numpy_name if node.op in fastad.OPS else ""
+    if function:
+        return ElementGate(name, function, operands, getattr(np, function))
     return RecordedGate(name, node.op.lower(), operands, tape, node.index)
 
 
-def _function_of(row: Any) -> Function:
-    """NumPy's function for a row of the table; an internal row records itself."""
-    if row.numpy_name:
-        return getattr(np, row.numpy_name)
-    if row.name == "STOP":
-        return fastad.stop_gradient
-    return functools.partial(_core.record, row.number)
-
-
-def _output_on(tape: Any, output: Any) -> Any:
-    """What a function returned, as an Array of the tape that recorded it."""
-    if not isinstance(output, fastad.Array) and _core.is_array(output):
-        output = _core.asarray(output)
+def _as_array(output: Any) -> Any:
+    """What a function returned, as an Array: object arrays are stacked on the open tape."""
+    if isinstance(output, np.ndarray) and output.dtype == object and output.size:
+        output = np.reshape(np.stack(output.ravel().tolist()), output.shape)
     if isinstance(output, fastad.Array):
         return output
     raise TypeError(

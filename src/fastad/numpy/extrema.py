@@ -69,7 +69,9 @@ def _of_all(x, argument):
     place = int(argument(values))
     if np.count_nonzero(values == values.item(place)) > 1:
         return _of_rows(reshape(x, (x.size,)), argument)
-    return x[np.unravel_index(place, x.shape)] if x.ndim > 1 else x[place]
+    if x.ndim > 1:
+        return x[np.unravel_index(place, x.shape)]
+    return x[place] if x.ndim else x
 
 
 def _extremum(function, argument, worst, a, axis, keepdims, initial, where):
@@ -133,6 +135,11 @@ def ptp(a, axis=None, out=None, keepdims=False):
     refuse_out("ptp", out)
     keepdims = flag(keepdims)
     return max(a, axis, keepdims=keepdims) - min(a, axis, keepdims=keepdims)
+
+
+@method("clip")
+def _clip_method(self, min=None, max=None, out=None):
+    return clip(self, min, max, out)
 
 
 def _bounds(a_min, a_max, low, high):

@@ -10,7 +10,7 @@ __all__ = []
 
 
 def _is_mask(x):
-    return isinstance(x, (bool, np.bool)) or getattr(x, "dtype", None) == bool
+    return isinstance(x, (bool, np.bool)) or (hasattr(x, "dtype") and x.dtype.kind == "b")
 
 
 def _bitwise(function, logical):

@@ -122,14 +122,14 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
         axis = np.lib.array_utils.normalize_axis_tuple(axis, a.ndim, argname="axis")
     if weights is None:
         result = np.mean(a, axis=axis, keepdims=keepdims)
-        scale = np.full(result.shape, a.size / result.size)[()]
+        scale = np.full(result.shape, a.size / result.size, a.dtype)[()]
         return (result, scale) if returned else result
     weights = _weights_like(weights, a, axis)
-    scale = np.sum(weights * np.ones(a.shape), axis=axis, keepdims=keepdims)
+    scale = np.sum(weights, axis=axis, keepdims=keepdims)
     if np.any(value_of(scale) == 0):
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     result = np.sum(a * weights, axis=axis, keepdims=keepdims) / scale
-    return (result, scale) if returned else result
+    return (result, np.broadcast_to(scale, result.shape)) if returned else result
 
 
 def _middle(values):
