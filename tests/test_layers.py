@@ -49,8 +49,10 @@ transforms:   errors numpy _core _record _reverse _containers
 function:     errors numpy _core _record
 check:        errors numpy _core _containers transforms
 __init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check
-graph/:       numpy fast_sugiyama __init__
-cli:          numpy __init__ graph/
+graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
+_formula:     numpy _core _ops
+_expression:  numpy _formula
+cli:          numpy _expression __init__ graph/
 __main__:     cli
 """
 
