@@ -18,6 +18,7 @@ C = """
 ops.h:     ops.def structural.def
 scalar.h:  ops.def ops.h
 ops.c:     ops.def structural.def ops.h scalar.h
+pattern.c:  ops.def ops.h
 tape.h:    ops.h
 tape.c:    tape.h
 array.h:   tape.h
@@ -50,7 +51,7 @@ function:     errors numpy _core _record
 check:        errors numpy _core _containers transforms
 __init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
-_formula:     numpy _core _ops
+_formula:     numpy __init__
 _expression:  numpy _formula
 cli:          numpy _expression __init__ graph/
 __main__:     cli
