@@ -84,8 +84,8 @@ static expression partial(writer *w, int op, size_t k, expression X, expression 
     }
 }
 
-/* Appends factor * partial of element-wise node `index` by operand `k`; FAD_NODE_NONE where the partial is 0. */
-static fad_status times_partial(fad_tape *tape, uint32_t index, size_t k, uint32_t factor, uint32_t *out)
+/* Appends product(factor, partial of element-wise node `index` by operand `k`); FAD_NODE_NONE where the partial is 0. */
+static fad_status times_partial(fad_tape *tape, int product, uint32_t index, size_t k, uint32_t factor, uint32_t *out)
 {
     fad_node n = tape->nodes[index];
     size_t arity = fad_ops[n.op].arity;
@@ -100,7 +100,8 @@ static fad_status times_partial(fad_tape *tape, uint32_t index, size_t k, uint32
         return w.status;
     }
     expression x = {&w, n.a}, y = {&w, arity > 1 ? n.b : n.a}, z = {&w, arity > 2 ? n.aux : n.a}, v = {&w, index};
-    *out = ZMUL(g, partial(&w, n.op, k, x, y, z, v)).node;
+    expression both[] = {g, partial(&w, n.op, k, x, y, z, v)};
+    *out = apply(product, 2, both).node;
     return w.status;
 }
 
@@ -380,7 +381,7 @@ static fad_status reverse_node(emitter *e, uint32_t index, uint32_t g)
             uint32_t parent = fad_parent(tape, index, k);
             if (!wanted(e, parent))
                 continue;
-            TRY(times_partial(tape, index, k, g, &out));
+            TRY(times_partial(tape, FAD_ZMUL, index, k, g, &out));
             if (out != FAD_NODE_NONE)
                 TRY(give(e, parent, out));
         }
@@ -521,7 +522,7 @@ static fad_status forward_elementwise(forward *f, uint32_t index, uint32_t *out)
         uint32_t t = tangent_of(f, fad_parent(tape, index, k)), term;
         if (t == FAD_NODE_NONE)
             continue;
-        TRY(times_partial(tape, index, k, t, &term));
+        TRY(times_partial(tape, FAD_SMUL, index, k, t, &term));
         if (term == FAD_NODE_NONE)
             continue;
         TRY(fad_record_cast(tape, term, fad_node_dtype(tape, index), &term));

@@ -1,0 +1,663 @@
+/* test_tape.c: the C library without Python. Records and differentiates scalars and arrays, to second order, and
+ * makes every allocation fail once. Prints what failed and exits with 1, or prints "ok". */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fastad.h"
+#include "scalar.h"
+
+static int failures;
+
+#define EXPECT(condition)                                                                \
+    do {                                                                                 \
+        if (!(condition)) {                                                              \
+            fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition);     \
+            failures++;                                                                  \
+        }                                                                                \
+    } while (0)
+#define NEAR(a, b) EXPECT(fabs((a) - (b)) <= 1e-12 * (1 + fabs(b)))
+#define TRY(call)                    \
+    do {                             \
+        fad_status status_ = (call); \
+        if (status_ != FAD_OK)       \
+            return status_;          \
+    } while (0)
+
+/* --- an allocator that counts, and fails from the n-th growth on --- */
+
+typedef struct {
+    long blocks, failing_in;
+    size_t bytes;
+    bool wrong_size;
+} counter;
+
+enum { HEADER = 16 };
+
+static void *counting(void *context, void *p, size_t old_size, size_t size)
+{
+    counter *c = context;
+    char *block = p ? (char *)p - HEADER : NULL;
+    if (block && *(size_t *)block != old_size)
+        c->wrong_size = true;
+    if (size > old_size && c->failing_in > 0 && --c->failing_in == 0) {
+        c->failing_in = 1;
+        return NULL;
+    }
+    if (size == 0) {
+        if (block) {
+            c->blocks--;
+            c->bytes -= old_size;
+        }
+        free(block);
+        return NULL;
+    }
+    /* Always another place, so that a pointer into a table that grew is found by the sanitizer. */
+    char *grown = malloc(size + HEADER);
+    if (!grown)
+        return NULL;
+    if (block)
+        memcpy(grown + HEADER, p, old_size < size ? old_size : size);
+    else
+        c->blocks++;
+    free(block);
+    *(size_t *)grown = size;
+    c->bytes += size - old_size;
+    return grown + HEADER;
+}
+
+static fad_loops loops;
+
+static fad_tape *new_tape(counter *c, size_t limit)
+{
+    fad_tape *tape = NULL;
+    fad_allocator allocator = {counting, c};
+    EXPECT(fad_tape_create(&tape, &allocator, &loops, limit) == FAD_OK);
+    return tape;
+}
+
+static void destroy(fad_tape *tape, const counter *c)
+{
+    fad_tape_destroy(tape);
+    EXPECT(c->blocks == 0);
+    EXPECT(c->bytes == 0);
+    EXPECT(!c->wrong_size);
+}
+
+/* --- recording --- */
+
+static fad_status variable(fad_tape *tape, double value, uint32_t *out)
+{
+    return fad_push_scalar(tape, FAD_VARIABLE, FAD_IS_ACTIVE, 0, 0, 0, value, out);
+}
+
+static fad_status vector(fad_tape *tape, int op, unsigned flags, size_t n, const double *values, uint32_t *out)
+{
+    const fad_shape *shape;
+    ptrdiff_t dim = (ptrdiff_t)n;
+    TRY(fad_shape_intern(tape, 1, &dim, &shape));
+    TRY(fad_new_array(tape, op, flags, 0, 0, 0, FAD_F64, shape, out));
+    memcpy(tape->values[*out].array->data, values, n * sizeof *values);
+    return FAD_OK;
+}
+
+static fad_status unary(fad_tape *tape, int op, uint32_t a, uint32_t *out)
+{
+    return fad_record_elementwise(tape, op, &a, -1, out);
+}
+
+static fad_status binary(fad_tape *tape, int op, uint32_t a, uint32_t b, uint32_t *out)
+{
+    uint32_t both[] = {a, b};
+    return fad_record_elementwise(tape, op, both, -1, out);
+}
+
+static double number(const fad_tape *tape, uint32_t node)
+{
+    return *(const double *)fad_value_array(tape, node).data;
+}
+
+static const double *numbers(const fad_tape *tape, uint32_t node)
+{
+    return (const double *)fad_value_array(tape, node).data;
+}
+
+/* --- the reverse loop, as a host without Python writes it --- */
+
+static fad_status reverse(fad_sweep *sweep, fad_tape *tape, uint32_t output)
+{
+    TRY(fad_sweep_begin(sweep, tape, (size_t)output + 1, true));
+    sweep->adjoints[output].number = 1.0;
+    for (size_t i = (size_t)output + 1; i-- > 0;) {
+        const fad_node *n = &tape->nodes[i];
+        if (n->flags & FAD_HAS_ARRAY) {
+            TRY(fad_sweep_node(sweep, (uint32_t)i));
+            continue;
+        }
+        double g = sweep->adjoints[i].number;
+        if (g == 0 || !(n->flags & FAD_IS_ACTIVE))
+            continue;
+        const fad_value *v = tape->values;
+        fad_adjoint *adjoint = sweep->adjoints;
+        fad_scalar_reverse(n->op, g, v[n->a].number, v[n->b].number, v[n->aux].number, v[i].number,
+                           &adjoint[n->a].number, &adjoint[n->b].number, &adjoint[n->aux].number);
+    }
+    return FAD_OK;
+}
+
+static double adjoint_at(const fad_sweep *sweep, uint32_t node, size_t i)
+{
+    double one;
+    fad_array array;
+    if (!fad_sweep_get(sweep, node, &one, &array))
+        return 0.0;
+    if (array.shape->ndim == 0)
+        return *(double *)array.data;
+    return ((double *)array.data)[(ptrdiff_t)i * array.strides[0]];
+}
+
+/* --- scalars: the lecture's f(x) = sqrt(x^2 + exp x^2) + cos(x^2 + exp x^2) --- */
+
+static fad_status lecture(fad_tape *tape, uint32_t x, uint32_t *y)
+{
+    uint32_t a, b, c, d, e;
+    TRY(unary(tape, FAD_SQUARE, x, &a));
+    TRY(unary(tape, FAD_EXP, a, &b));
+    TRY(binary(tape, FAD_ADD, a, b, &c));
+    TRY(unary(tape, FAD_SQRT, c, &d));
+    TRY(unary(tape, FAD_COS, c, &e));
+    return binary(tape, FAD_ADD, d, e, y);
+}
+
+static double lecture_derivative(double x)
+{
+    double inner = x * x + exp(x * x), slope = 2 * x + 2 * x * exp(x * x);
+    return slope / (2 * sqrt(inner)) - sin(inner) * slope;
+}
+
+static void test_scalars(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t x, y, second, one, dx;
+    EXPECT(variable(tape, 0.7, &x) == FAD_OK);
+    EXPECT(lecture(tape, x, &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+    double inner = 0.49 + exp(0.49);
+    NEAR(number(tape, y), sqrt(inner) + cos(inner));
+    NEAR(adjoint_at(&sweep, x, 0), lecture_derivative(0.7));
+
+    /* The derivative as nodes has the same value, and its own derivative is the second. */
+    EXPECT(fad_constant(tape, 1.0, &one) == FAD_OK);
+    EXPECT(fad_emit_reverse(tape, tape->count, 1, &y, &one, 1, &x, &dx) == FAD_OK);
+    NEAR(number(tape, dx), lecture_derivative(0.7));
+    EXPECT(reverse(&sweep, tape, dx) == FAD_OK);
+    double h = 1e-5, difference = (lecture_derivative(0.7 + h) - lecture_derivative(0.7 - h)) / (2 * h);
+    EXPECT(fabs(adjoint_at(&sweep, x, 0) - difference) < 1e-8 * (1 + fabs(difference)));
+
+    /* Forward mode agrees, and so does reverse over reverse with forward over reverse. */
+    EXPECT(fad_emit_tangent(tape, tape->count, 1, &x, &one, 1, &dx, &second) == FAD_OK);
+    NEAR(number(tape, second), adjoint_at(&sweep, x, 0));
+    fad_sweep_end(&sweep, 0);
+    destroy(tape, &c);
+}
+
+/* --- arrays: sum(sin(v) * v[::-1]) + u[1]^2 --- */
+
+enum { N = 5 };
+
+static fad_status reversed(fad_tape *tape, uint32_t v, uint32_t *out)
+{
+    ptrdiff_t dim = N, start = N - 1, step = -1;
+    int source = 0;
+    uint32_t side;
+    TRY(fad_make_view(tape, fad_node_shape(tape, v), 1, &dim, &start, &step, &source, &side));
+    return fad_record_view(tape, v, side, out);
+}
+
+static fad_status array_function(fad_tape *tape, uint32_t v, uint32_t *y)
+{
+    uint32_t back, sine, product, sum, element, square;
+    TRY(reversed(tape, v, &back));
+    TRY(unary(tape, FAD_SIN, v, &sine));
+    TRY(binary(tape, FAD_MUL, sine, back, &product));
+    TRY(fad_record_sum_to(tape, product, tape->shapes[0], &sum));
+    TRY(fad_record_element(tape, v, 1, &element));
+    TRY(unary(tape, FAD_SQUARE, element, &square));
+    return binary(tape, FAD_ADD, sum, square, y);
+}
+
+static const double POINT[N] = {0.3, -1.2, 2.0, 0.0, 0.9};
+
+static double array_derivative(const double *v, size_t i)
+{
+    return cos(v[i]) * v[N - 1 - i] + sin(v[N - 1 - i]) + (i == 1 ? 2 * v[1] : 0);
+}
+
+static void test_arrays(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t v, y, one, gradient, direction, tangent, hessian_row;
+    const double t[N] = {1, 0, -2, 0.5, 3};
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(array_function(tape, v, &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+    EXPECT(fad_constant(tape, 1.0, &one) == FAD_OK);
+    EXPECT(fad_emit_reverse(tape, tape->count, 1, &y, &one, 1, &v, &gradient) == FAD_OK);
+    EXPECT(fad_node_shape(tape, gradient) == fad_node_shape(tape, v));
+    double along = 0;
+    for (size_t i = 0; i < N; i++) {
+        NEAR(adjoint_at(&sweep, v, i), array_derivative(POINT, i));
+        NEAR(numbers(tape, gradient)[i], array_derivative(POINT, i));
+        along += t[i] * array_derivative(POINT, i);
+    }
+    EXPECT(vector(tape, FAD_CONSTANT, FAD_HAS_ARRAY, N, t, &direction) == FAD_OK);
+    EXPECT(fad_emit_tangent(tape, tape->count, 1, &v, &direction, 1, &y, &tangent) == FAD_OK);
+    NEAR(number(tape, tangent), along);
+
+    /* Hessian times t: reverse over the tangent, and tangent of the gradient. */
+    EXPECT(reverse(&sweep, tape, tangent) == FAD_OK);
+    EXPECT(fad_emit_tangent(tape, tape->count, 1, &v, &direction, 1, &gradient, &hessian_row) == FAD_OK);
+    for (size_t i = 0; i < N; i++) {
+        double expected = -sin(POINT[i]) * POINT[N - 1 - i] * t[i] + cos(POINT[i]) * t[N - 1 - i] +
+                          cos(POINT[N - 1 - i]) * t[N - 1 - i] + (i == 1 ? 2 * t[1] : 0);
+        NEAR(adjoint_at(&sweep, v, i), expected);
+        NEAR(numbers(tape, hessian_row)[i], expected);
+    }
+    fad_sweep_end(&sweep, 0);
+    size_t bad;
+    const char *reason;
+    EXPECT(fad_verify(tape, &bad, &reason));
+    destroy(tape, &c);
+}
+
+static void test_a_matrix_product(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    const double values[6] = {1, 2, 3, 4, 5, 6};
+    const ptrdiff_t tall[2] = {3, 2}, wide[2] = {2, 3};
+    const fad_shape *a_shape, *b_shape;
+    uint32_t flat, a, b, product, sum;
+    EXPECT(fad_shape_intern(tape, 2, wide, &a_shape) == FAD_OK);
+    EXPECT(fad_shape_intern(tape, 2, tall, &b_shape) == FAD_OK);
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, 6, values, &flat) == FAD_OK);
+    EXPECT(fad_record_reshape(tape, flat, a_shape, &a) == FAD_OK);
+    EXPECT(fad_record_reshape(tape, flat, b_shape, &b) == FAD_OK);
+    EXPECT(fad_record_matmul(tape, a, a, &product) == FAD_BAD_SHAPE);
+    EXPECT(fad_record_matmul(tape, a, b, &product) == FAD_OK);
+    EXPECT(fad_record_sum_to(tape, product, tape->shapes[0], &sum) == FAD_OK);
+    NEAR(number(tape, sum), 22.0 + 28.0 + 49.0 + 64.0);
+    EXPECT(reverse(&sweep, tape, sum) == FAD_OK);
+    /* d/da is the row sums of b, d/db the column sums of a; both live in `flat`. */
+    const double expected[6] = {3 + 5, 7 + 5, 11 + 7, 3 + 7, 7 + 9, 11 + 9};
+    for (size_t i = 0; i < 6; i++)
+        NEAR(adjoint_at(&sweep, flat, i), expected[i]);
+    fad_sweep_end(&sweep, 0);
+    destroy(tape, &c);
+}
+
+/* --- numerical semantics --- */
+
+static void test_strong_zero(void)
+{
+    /* where(x > 0, sqrt(x), 0) at x = -1 and at 0: the branch that is not taken has a NaN or infinite partial. */
+    for (double at = -1.0; at <= 0.0; at += 1.0) {
+        counter c = {0};
+        fad_tape *tape = new_tape(&c, 0);
+        fad_sweep sweep = {0};
+        uint32_t x, zero, root, positive, y, one, dx, tangent;
+        EXPECT(variable(tape, at, &x) == FAD_OK);
+        EXPECT(fad_constant(tape, 0.0, &zero) == FAD_OK);
+        EXPECT(unary(tape, FAD_SQRT, x, &root) == FAD_OK);
+        EXPECT(binary(tape, FAD_GREATER, x, zero, &positive) == FAD_OK);
+        uint32_t operands[] = {positive, root, zero};
+        EXPECT(fad_record_elementwise(tape, FAD_SELECT, operands, -1, &y) == FAD_OK);
+        EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+        EXPECT(adjoint_at(&sweep, x, 0) == 0.0);
+        EXPECT(fad_constant(tape, 1.0, &one) == FAD_OK);
+        EXPECT(fad_emit_reverse(tape, tape->count, 1, &y, &one, 1, &x, &dx) == FAD_OK);
+        EXPECT(number(tape, dx) == 0.0);
+        EXPECT(fad_emit_tangent(tape, tape->count, 1, &x, &one, 1, &y, &tangent) == FAD_OK);
+        EXPECT(number(tape, tangent) == 0.0);
+        fad_sweep_end(&sweep, 0);
+        destroy(tape, &c);
+    }
+}
+
+static void test_every_elementwise_row(void)
+{
+    /* Reverse sweep, reverse as nodes and tangent are three readings of one cell. */
+    for (int op = 0; op < FAD_ELEMENTWISE_COUNT; op++) {
+        counter c = {0};
+        fad_tape *tape = new_tape(&c, 0);
+        fad_sweep sweep = {0};
+        uint32_t x[3], y, one, dx[3], tangent;
+        const double at[3] = {0.6, 0.8, 0.3};
+        for (int k = 0; k < 3; k++)
+            EXPECT(variable(tape, at[k], &x[k]) == FAD_OK);
+        EXPECT(fad_record_elementwise(tape, op, x, -1, &y) == FAD_OK);
+        if (fad_node_dtype(tape, y) == FAD_F64) {
+            EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+            EXPECT(fad_constant(tape, 1.0, &one) == FAD_OK);
+            for (uint8_t k = 0; k < fad_ops[op].arity; k++) {
+                EXPECT(fad_emit_reverse(tape, tape->count, 1, &y, &one, 1, &x[k], &dx[k]) == FAD_OK);
+                EXPECT(fad_emit_tangent(tape, tape->count, 1, &x[k], &one, 1, &y, &tangent) == FAD_OK);
+                double numeric = adjoint_at(&sweep, x[k], 0);
+                double emitted = dx[k] == FAD_NODE_NONE ? 0.0 : number(tape, dx[k]);
+                double pushed = tangent == FAD_NODE_NONE ? 0.0 : number(tape, tangent);
+                EXPECT((isnan(numeric) && isnan(emitted)) || fabs(numeric - emitted) <= 1e-14 * fabs(numeric));
+                EXPECT((isnan(numeric) && isnan(pushed)) || fabs(numeric - pushed) <= 1e-14 * fabs(numeric));
+            }
+        }
+        fad_sweep_end(&sweep, 0);
+        destroy(tape, &c);
+    }
+}
+
+/* --- the tape --- */
+
+static void test_growth(void)
+{
+    enum { LONG = 100000 };
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t x, y;
+    EXPECT(sizeof(fad_node) == 16);
+    EXPECT(variable(tape, 0.5, &x) == FAD_OK);
+    y = x;
+    for (int i = 0; i < LONG; i++)
+        EXPECT(unary(tape, i % 2 ? FAD_SIN : FAD_NEG, y, &y) == FAD_OK);
+    EXPECT(tape->count == LONG + 1);
+    EXPECT(tape->bytes == c.bytes);
+    EXPECT(tape->bytes <= 2 * 24 * (size_t)LONG + (1 << 17));
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+    double value = 0.5, slope = 1;
+    for (int i = 0; i < LONG; i++) {
+        slope *= i % 2 ? cos(value) : -1;
+        value = i % 2 ? sin(value) : -value;
+    }
+    NEAR(number(tape, y), value);
+    NEAR(adjoint_at(&sweep, x, 0), slope);
+    fad_sweep_end(&sweep, 0);
+    destroy(tape, &c);
+}
+
+static void test_shapes(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    const fad_shape *a, *b, *both;
+    const ptrdiff_t column[2] = {4, 1}, row[1] = {3}, other[1] = {5}, huge[2] = {PTRDIFF_MAX / 8, 16};
+    const ptrdiff_t negative[1] = {-1}, none[2] = {0, 1000};
+    EXPECT(fad_shape_intern(tape, 2, column, &a) == FAD_OK);
+    EXPECT(fad_shape_intern(tape, 1, row, &b) == FAD_OK);
+    EXPECT(fad_shape_broadcast(tape, a, b, &both) == FAD_OK);
+    EXPECT(both->ndim == 2 && both->dims[0] == 4 && both->dims[1] == 3 && both->size == 12);
+    EXPECT(both->strides[0] == 3 && both->strides[1] == 1);
+    EXPECT(fad_shape_expands(b, both) && fad_shape_expands(tape->shapes[0], a) && !fad_shape_expands(both, b));
+    const fad_shape *again;
+    EXPECT(fad_shape_intern(tape, 2, both->dims, &again) == FAD_OK && again == both);
+    EXPECT(fad_shape_intern(tape, 1, other, &a) == FAD_OK);
+    EXPECT(fad_shape_broadcast(tape, a, b, &both) == FAD_BAD_SHAPE);
+    EXPECT(fad_shape_intern(tape, 2, huge, &a) == FAD_BAD_SHAPE);
+    EXPECT(fad_shape_intern(tape, 1, negative, &a) == FAD_BAD_SHAPE);
+    EXPECT(fad_shape_intern(tape, FAD_MAX_NDIM + 1, column, &a) == FAD_BAD_SHAPE);
+    EXPECT(fad_shape_intern(tape, 2, none, &a) == FAD_OK && a->size == 0);
+    for (ptrdiff_t i = 0; i < 3000; i++)
+        EXPECT(fad_shape_intern(tape, 1, &i, &a) == FAD_OK && a->size == (size_t)i);
+    size_t count = tape->shape_count;
+    for (ptrdiff_t i = 0; i < 3000; i++)
+        EXPECT(fad_shape_intern(tape, 1, &i, &a) == FAD_OK && a->size == (size_t)i);
+    EXPECT(tape->shape_count == count);
+    destroy(tape, &c);
+}
+
+static void test_rewind_and_reset(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t x, y, seven, again;
+    EXPECT(variable(tape, 0.7, &x) == FAD_OK);
+    EXPECT(lecture(tape, x, &y) == FAD_OK);
+    size_t mark = tape->count;
+    EXPECT(fad_constant(tape, 7.0, &seven) == FAD_OK);
+    EXPECT(fad_constant(tape, 7.0, &again) == FAD_OK && again == seven);
+    fad_tape_rewind(tape, mark);
+    EXPECT(tape->count == mark);
+    /* The constant is gone: another node may now have its place. */
+    EXPECT(unary(tape, FAD_NEG, x, &again) == FAD_OK && again == seven);
+    EXPECT(fad_constant(tape, 7.0, &seven) == FAD_OK && seven != again && number(tape, seven) == 7.0);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+    NEAR(adjoint_at(&sweep, x, 0), lecture_derivative(0.7));
+    fad_sweep_end(&sweep, 0);
+
+    uint64_t generation = tape->generation;
+    fad_tape_reset(tape, (size_t)1 << 20);
+    EXPECT(tape->count == 0 && tape->generation > generation);
+    size_t kept = c.bytes;
+    EXPECT(variable(tape, -0.2, &x) == FAD_OK && x == 0);
+    EXPECT(lecture(tape, x, &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+    NEAR(adjoint_at(&sweep, x, 0), lecture_derivative(-0.2));
+    fad_sweep_end(&sweep, 0);
+    EXPECT(c.bytes == kept); /* a recording of the same size takes no new memory */
+    fad_tape_reset(tape, 0);
+    EXPECT(c.bytes < kept);
+    destroy(tape, &c);
+}
+
+static void test_limit(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 1 << 18);
+    uint32_t x, y;
+    EXPECT(variable(tape, 0.5, &x) == FAD_OK);
+    y = x;
+    fad_status status = FAD_OK;
+    for (int i = 0; i < 1000000 && status == FAD_OK; i++)
+        status = unary(tape, FAD_SIN, y, &y);
+    EXPECT(status == FAD_OVER_LIMIT);
+    EXPECT(c.bytes <= 1 << 18);
+    size_t bad;
+    const char *reason;
+    EXPECT(fad_verify(tape, &bad, &reason));
+    /* What was recorded is not lost, and recording goes on once there is room. */
+    tape->limit = 0;
+    fad_sweep sweep = {0};
+    EXPECT(unary(tape, FAD_SIN, y, &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+    EXPECT(adjoint_at(&sweep, x, 0) > 0);
+    fad_sweep_end(&sweep, 0);
+    destroy(tape, &c);
+}
+
+static void test_verify_finds(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    uint32_t x, y, v, w;
+    size_t bad;
+    const char *reason;
+    EXPECT(variable(tape, 0.7, &x) == FAD_OK);
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(binary(tape, FAD_MUL, v, x, &w) == FAD_OK);
+    EXPECT(fad_record_sum_to(tape, w, tape->shapes[0], &y) == FAD_OK);
+    EXPECT(fad_verify(tape, &bad, &reason));
+    fad_node good = tape->nodes[w];
+    tape->nodes[w].op = FAD_OP_COUNT;
+    EXPECT(!fad_verify(tape, &bad, &reason) && bad == w);
+    tape->nodes[w] = good;
+    tape->nodes[w].a = w;
+    EXPECT(!fad_verify(tape, &bad, &reason) && bad == w);
+    tape->nodes[w] = good;
+    tape->nodes[w].flags &= (uint16_t)~FAD_HAS_ARRAY;
+    EXPECT(!fad_verify(tape, &bad, &reason) && bad == w);
+    tape->nodes[w] = good;
+    tape->nodes[y].aux = 12345;
+    EXPECT(!fad_verify(tape, &bad, &reason) && bad == y && reason != NULL);
+    destroy(tape, &c);
+}
+
+typedef struct {
+    char text[4096];
+    size_t length;
+} page;
+
+static void write_page(void *context, const char *text)
+{
+    page *p = context;
+    size_t n = strlen(text);
+    if (p->length + n < sizeof p->text) {
+        memcpy(p->text + p->length, text, n + 1);
+        p->length += n;
+    }
+}
+
+static void test_dump(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    page p = {{0}, 0};
+    uint32_t x, v, two, w, y;
+    EXPECT(variable(tape, 0.7, &x) == FAD_OK);
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(fad_constant(tape, 2.0, &two) == FAD_OK);
+    EXPECT(binary(tape, FAD_MUL, v, two, &w) == FAD_OK);
+    EXPECT(fad_record_element(tape, w, 3, &y) == FAD_OK);
+    EXPECT(binary(tape, FAD_ADD, x, y, &y) == FAD_OK);
+    fad_dump(tape, 0, 100, write_page, &p);
+    const char *expected = "%0 = VARIABLE : f64\n"
+                           "%1 = VARIABLE : f64[5]\n"
+                           "%2 = CONSTANT 2 : f64\n"
+                           "%3 = MUL %1 %2 : f64[5]\n"
+                           "%4 = ELEMENT %3 #3 : f64\n"
+                           "%5 = ADD %0 %4 : f64\n";
+    EXPECT(strcmp(p.text, expected) == 0);
+    destroy(tape, &c);
+}
+
+static void test_bad_operands(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    uint32_t v, at, out;
+    const int64_t outside[2] = {0, N}, negative[1] = {-1};
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(fad_record_indices(tape, 2, outside, &at) == FAD_OK);
+    EXPECT(fad_record_gather(tape, v, at, &out) == FAD_BAD_OPERAND);
+    EXPECT(fad_record_indices(tape, 1, negative, &at) == FAD_OK);
+    EXPECT(fad_record_gather(tape, v, at, &out) == FAD_BAD_OPERAND);
+    EXPECT(fad_record_element(tape, v, N, &out) == FAD_BAD_OPERAND);
+    ptrdiff_t dim = 3, start = 3, step = 1;
+    int source = 0;
+    EXPECT(fad_make_view(tape, fad_node_shape(tape, v), 1, &dim, &start, &step, &source, &out) == FAD_BAD_OPERAND);
+    EXPECT(fad_record_cumsum(tape, v, 1, false, &out) == FAD_BAD_OPERAND);
+    destroy(tape, &c);
+}
+
+/* --- allocation failure --- */
+
+/* Everything that allocates, once: 0 where it all went well. */
+static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
+{
+    uint32_t v, x, y, z, one, gradient, tangent, parts[2], joined, at, picked, scattered, summed, product;
+    const int64_t indices[N] = {4, 0, 0, 2, 1};
+    TRY(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v));
+    TRY(variable(tape, 0.7, &x));
+    TRY(array_function(tape, v, &y));
+    TRY(lecture(tape, x, &z));
+    TRY(binary(tape, FAD_MUL, v, x, &product));
+    parts[0] = product;
+    parts[1] = v;
+    TRY(fad_record_concatenate(tape, 2, parts, 0, &joined));
+    TRY(fad_record_indices(tape, N, indices, &at));
+    TRY(fad_record_gather(tape, joined, at, &picked));
+    TRY(fad_record_scatter_add(tape, picked, at, fad_node_shape(tape, v), &scattered));
+    TRY(fad_record_update_at(tape, joined, picked, at, &joined) == FAD_OK ? FAD_OK : FAD_NO_MEMORY);
+    TRY(fad_record_cumsum(tape, scattered, 0, true, &summed));
+    TRY(fad_record_sum_to(tape, summed, tape->shapes[0], &summed));
+    TRY(binary(tape, FAD_MUL, y, z, &y));
+    TRY(binary(tape, FAD_ADD, y, summed, &y));
+    for (int i = 0; i < 200; i++)
+        TRY(unary(tape, i % 2 ? FAD_SIN : FAD_EXP, y, &y));
+    TRY(reverse(sweep, tape, y));
+    *result = adjoint_at(sweep, x, 0);
+    TRY(fad_constant(tape, 1.0, &one));
+    TRY(fad_emit_reverse(tape, tape->count, 1, &y, &one, 1, &x, &gradient));
+    TRY(fad_emit_tangent(tape, tape->count, 1, &x, &one, 1, &gradient, &tangent));
+    TRY(reverse(sweep, tape, gradient));
+    *result += adjoint_at(sweep, x, 0) + number(tape, tangent);
+    return FAD_OK;
+}
+
+static void test_every_allocation_fails_once(void)
+{
+    double right = 0, result = 0;
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    EXPECT(full_run(tape, &sweep, &right) == FAD_OK);
+    fad_sweep_end(&sweep, 0);
+    destroy(tape, &c);
+    long n = 0;
+    for (bool failed = true; failed && failures == 0; ) {
+        n++;
+        counter d = {0};
+        fad_allocator allocator = {counting, &d};
+        d.failing_in = n;
+        memset(&sweep, 0, sizeof sweep);
+        fad_status status = fad_tape_create(&tape, &allocator, &loops, 0);
+        failed = status != FAD_OK;
+        if (failed) {
+            EXPECT(status == FAD_NO_MEMORY && d.blocks == 0);
+            continue;
+        }
+        status = full_run(tape, &sweep, &result);
+        failed = status != FAD_OK;
+        EXPECT(status == FAD_OK || status == FAD_NO_MEMORY);
+        d.failing_in = 0;
+        size_t bad;
+        const char *reason;
+        EXPECT(fad_verify(tape, &bad, &reason));
+        EXPECT(tape->bytes == d.bytes);
+        /* The tape that failed works again. */
+        fad_tape_reset(tape, n % 2 ? (size_t)1 << 20 : 0);
+        EXPECT(full_run(tape, &sweep, &result) == FAD_OK);
+        NEAR(result, right);
+        fad_sweep_end(&sweep, 0);
+        destroy(tape, &d);
+    }
+    EXPECT(n > 5);
+    printf("%ld allocations failed, one at a time\n", n - 1);
+}
+
+int main(void)
+{
+    fad_default_loops(&loops);
+    test_scalars();
+    test_arrays();
+    test_a_matrix_product();
+    test_strong_zero();
+    test_every_elementwise_row();
+    test_growth();
+    test_shapes();
+    test_rewind_and_reset();
+    test_limit();
+    test_verify_finds();
+    test_dump();
+    test_bad_operands();
+    test_every_allocation_fails_once();
+    if (failures) {
+        fprintf(stderr, "%d expectations failed\n", failures);
+        return EXIT_FAILURE;
+    }
+    puts("ok");
+    return EXIT_SUCCESS;
+}
