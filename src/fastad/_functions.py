@@ -16,7 +16,11 @@ def _function(op):
 
     def function(*operands):
         if any(type(x) is _core.Array or _core.is_array(x) for x in operands):
-            return numpy_function(*operands) if op.name == "SELECT" else _core.record(op.number, *operands)
+            return (
+                numpy_function(*operands)
+                if op.name == "SELECT"
+                else _core.record(op.number, *operands)
+            )
         return numpy_function(*operands)
 
     function.__name__ = function.__qualname__ = op.numpy_name

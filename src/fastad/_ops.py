@@ -1,4 +1,4 @@
-"""The table of element-wise primitives as Python sees it: read from csrc/ops.def, never written by hand."""
+"""The table of element-wise primitives as Python sees it: csrc/ops.def, read and never retyped."""
 
 from typing import NamedTuple
 

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,8 @@ def _higher(
     f: Expression, names: Sequence[str], points: Sequence[Any], order: int
 ) -> dict[str, Any]:
     if len(names) == 1 and np.ndim(points[0]) == 0:
-        derivatives, g = [], f
+        derivatives: list[Any] = []
+        g: Callable[..., Any] = f
         for _ in range(order):
             g = fastad.grad(g)
             derivatives.append(g(*points))

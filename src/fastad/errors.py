@@ -4,7 +4,7 @@ __all__ = ["TapeError"]
 
 
 class TapeError(RuntimeError):
-    """A tape was used in a way that it cannot be: after it closed, from another thread, past its limit.
+    """A tape was used as it cannot be: after it closed, from another thread, past its limit.
 
     Examples
     --------
@@ -12,5 +12,5 @@ class TapeError(RuntimeError):
     ...     x = tape.variable(1.0)
     >>> x * x
     Traceback (most recent call last):
-    fastad.errors.TapeError: the tape of this Array is closed: nothing can be recorded on it any more
+    fastad.errors.TapeError: the tape of this Array is closed: ...
     """

@@ -1,5 +1,7 @@
 """Functions with a backward pass of their own."""
 
+from typing import Any
+
 import numpy as np
 
 from fastad import _core
@@ -12,16 +14,19 @@ class Context:
     """What forward leaves for backward."""
 
     def __init__(self):
-        self._saved = ()
-        self._known = ()
+        self._saved: tuple[Any, ...] = ()
+        self._known: tuple[tuple[Any, Any], ...] = ()
 
-    def save_for_backward(self, *values):
-        """Stash values for the backward pass: inputs, outputs, or anything else that is constant."""
+    def save_for_backward(self, *values: Any) -> None:
+        """Stash values for backward: inputs, outputs, or anything else that is constant."""
         self._saved = values
 
     @property
-    def saved_tensors(self):
-        """The stashed values. Inputs and outputs come back as they are recorded, so that backward is differentiable."""
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """The stashed values, in order.
+
+        Inputs and outputs come back as they are recorded, so that backward is differentiable.
+        """
         return tuple(self._lookup(value) for value in self._saved)
 
     def _lookup(self, value):
@@ -30,9 +35,9 @@ class Context:
                 return current
         if any(isinstance(current, Array) for _, current in self._known) and _is_real(value):
             raise NotImplementedError(
-                "save_for_backward: a derivative of this backward is being recorded, but it uses an intermediate "
-                "value of forward, whose dependence on the inputs is unknown: save inputs or outputs and compute "
-                "it from them in backward"
+                "save_for_backward: a derivative of this backward is being recorded, but it uses "
+                "an intermediate value of forward, whose dependence on the inputs is unknown: save "
+                "inputs or outputs and compute it from them in backward"
             )
         return value
 
@@ -62,8 +67,8 @@ class _Rule:
             results = (results,)
         if len(results) != self.count:
             raise ValueError(
-                f"{self.__name__}.backward: expected {self.count} gradients, one for each argument of forward, "
-                f"got {len(results)}"
+                f"{self.__name__}.backward: expected {self.count} gradients, "
+                f"one for each argument of forward, got {len(results)}"
             )
         return [results[i] for i in self.positions]
 
@@ -71,9 +76,11 @@ class _Rule:
 class Function:
     """A function whose derivative you write yourself.
 
-    Subclass it with two static methods: ``forward(ctx, *args)`` computes plain outputs from plain values, and
-    ``backward(ctx, *cotangents)`` gives one gradient for each argument of forward (None where there is none).
-    Call it by ``.apply(*args)``. Written with operations that can be recorded, backward is differentiable again.
+    Subclass it with two static methods. ``forward(ctx, *args)`` computes the output, or a tuple of
+    outputs, from plain values. ``backward(ctx, *cotangents)`` gets one cotangent for each output
+    and gives one gradient for each argument of forward (None where there is none, say for a flag).
+    Call it by ``.apply(*args)``. Written with operations that can be recorded, backward is
+    differentiable again.
 
     Examples
     --------
@@ -92,17 +99,17 @@ class Function:
     """
 
     @staticmethod
-    def forward(ctx, *args):
+    def forward(ctx: Any, *args: Any) -> Any:
         """Compute the output, or a tuple of outputs, from plain values."""
         raise NotImplementedError("a Function needs a static method forward(ctx, *args)")
 
     @staticmethod
-    def backward(ctx, *cotangents):
+    def backward(ctx: Any, *cotangents: Any) -> Any:
         """Give one gradient for each argument of forward."""
         raise NotImplementedError("a Function needs a static method backward(ctx, *cotangents)")
 
     @classmethod
-    def apply(cls, *args):
+    def apply(cls, *args: Any) -> Any:
         """Call the function; record it where an argument is recorded."""
         ctx = Context()
         positions = [i for i, arg in enumerate(args) if _core.is_array(arg)]

@@ -1,6 +1,7 @@
-"""A tape by hand: record between `with` and its end, then ask for partial derivatives of anything."""
+"""A tape by hand: record inside `with`, then ask for partial derivatives of anything."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -15,32 +16,45 @@ __all__ = ["Gradients", "Node", "Tape"]
 class Node(NamedTuple):
     """One node of a tape."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     op: str
-    parents: tuple
-    value: object
+    parents: tuple[int, ...]
+    value: Any
     name: str | None
     active: bool
-    shape: tuple
+    shape: tuple[int, ...]
 
 
 class Gradients:
     """Partial derivatives of one output by every node of its tape.
 
-    ``gradients[x]`` is the partial by an Array, ``gradients.at(i)`` by node number; iteration gives the nodes.
+    ``gradients[x]`` is the partial by an Array, ``gradients.at(i)`` by node number; iteration gives
+    the nodes.
+
+    Examples
+    --------
+    >>> with fad.Tape() as tape:
+    ...     x = tape.variable(3.0)
+    ...     y = x * x
+    ...     z = y + x
+    >>> gradients = tape.gradients(z)
+    >>> gradients[x], gradients[y]
+    (7.0, 1.0)
+    >>> {node.op: gradients.at(node.index) for node in gradients}
+    {'VARIABLE': 7.0, 'MUL': 1.0, 'ADD': 1.0}
     """
 
     def __init__(self, tape, output, partials):
         self.tape, self.output, self._partials = tape, output, partials
 
-    def __getitem__(self, x):
+    def __getitem__(self, x: Array) -> Any:
         if not isinstance(x, Array):
             raise TypeError(f"gradients[x]: expected an Array, got {type(x).__name__}")
         if x.recorder is not self.tape.recorder:
             raise _core.TapeError("gradients[x]: x is on another tape")
         return self.at(x.node)
 
-    def at(self, index):
+    def at(self, index: int) -> Any:
         """Partial by node `index`; zero for nodes after the output."""
         if index < len(self._partials):
             return self._partials[index]
@@ -59,7 +73,8 @@ class Tape:
     Parameters
     ----------
     limit : int, default 0
-        Most bytes the tape may take (0: no limit); recording past it raises TapeError and loses nothing.
+        Most bytes the tape may take (0: no limit but `fastad.set_memory_limit`); recording past it
+        raises TapeError and loses nothing.
 
     Examples
     --------
@@ -69,17 +84,22 @@ class Tape:
     ...     z = (x + y) * y
     >>> tape.gradient(z, [x, y])
     [3.0, 8.0]
-    >>> [partial for node in tape.gradients(z) for partial in [tape.gradients(z).at(node.index)]]
-    [3.0, 8.0, 3.0, 1.0]
+    >>> x.value, z.value
+    (2.0, 15.0)
+    >>> print(tape.dump(), end="")
+    %0 = VARIABLE : f64
+    %1 = VARIABLE : f64
+    %2 = ADD %0 %1 : f64
+    %3 = MUL %2 %1 : f64
     """
 
-    def __init__(self, limit=0):
+    def __init__(self, limit: int = 0) -> None:
         self.recorder = _core.Recorder()
         self._limit = limit
-        self._names = {}
+        self._names: dict[int, str] = {}
         self._used = False
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self._used:
             raise _core.TapeError("a Tape records once: make a new one")
         self._used = True
@@ -88,12 +108,11 @@ class Tape:
         self._recording.__enter__()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._recording.__exit__(*exception)
         self.recorder.close()
-        return False
 
-    def variable(self, value, name=None):
+    def variable(self, value: Any, name: str | None = None) -> Array:
         """A new variable.
 
         Parameters
@@ -121,10 +140,13 @@ class Tape:
     def _output(self, y):
         self._own(y, "y")
         if y.ndim:
-            raise TypeError(f"y: expected a scalar output, got shape {y.shape}: sum it, or use fad.jacobian or fad.vjp")
+            raise TypeError(
+                f"y: expected a scalar output, got shape {y.shape}: "
+                "sum it, or use fad.jacobian or fad.vjp"
+            )
         return y
 
-    def gradient(self, y, wrt):
+    def gradient(self, y: Array, wrt: Array | Sequence[Array]) -> Any:
         """Partial derivatives of scalar `y`.
 
         Parameters
@@ -143,7 +165,7 @@ class Tape:
         results = sweep(self.recorder, (self._output(y),), (1.0,), nodes)
         return results[0] if single else results
 
-    def gradients(self, y):
+    def gradients(self, y: Array) -> Gradients:
         """Partial derivatives of scalar `y` by EVERY node before it.
 
         Returns
@@ -152,7 +174,7 @@ class Tape:
         """
         return Gradients(self, y, sweep(self.recorder, (self._output(y),), (1.0,), (), keep=True))
 
-    def nodes(self, start=0, stop=None):
+    def nodes(self, start: int = 0, stop: int | None = None) -> list[Node]:
         """Nodes start .. stop-1, in topological order.
 
         Returns
@@ -161,24 +183,32 @@ class Tape:
         """
         r = self.recorder
         return [
-            Node(i, r.op_name(i), r.parents(i), r.node_value(i), self._names.get(i), r.node_active(i), r.node_shape(i))
+            Node(
+                i,
+                r.op_name(i),
+                r.parents(i),
+                r.node_value(i),
+                self._names.get(i),
+                r.node_active(i),
+                r.node_shape(i),
+            )
             for i in range(start, len(r) if stop is None else min(stop, len(r)))
         ]
 
-    def partials(self, index):
+    def partials(self, index: int) -> tuple[float, ...]:
         """Local partials of element-wise scalar node `index`, one for each parent."""
         return self.recorder.partials(index)
 
-    def dump(self, start=0, stop=None):
+    def dump(self, start: int = 0, stop: int | None = None) -> str:
         """The tape's text form, a line for each node."""
         return self.recorder.dump(start, stop)
 
-    def verify(self):
+    def verify(self) -> None:
         """Raise TapeError if the tape is not well formed."""
         self.recorder.verify()
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes that the tape takes."""
         return self.recorder.nbytes
 

@@ -1,17 +1,21 @@
 """Functions of functions: gradients, Jacobians, Hessians, products with them.
 
-Outside of any recording a transform records `f` on a tape of its own and sweeps it numerically. Inside another
-recording it appends the derivative as nodes to that tape, so transforms nest to any order.
+Outside of any recording a transform records `f` on a tape of its own and sweeps it numerically.
+Inside another recording it appends the derivative as nodes to that tape, so transforms nest to
+any order.
 """
 
 import functools
 import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastad import _core
 from fastad._containers import flatten, is_leaf, map_arrays, unflatten
 from fastad._core import Array, emit_reverse, emit_tangent, value_of
+from fastad._core import memory_limit as _memory_limit
 from fastad._record import current_recorder, recording
 from fastad._reverse import sweep
 
@@ -28,13 +32,16 @@ __all__ = [
 ]
 
 _KEEP = 1 << 28  # bytes of a pooled tape that stay for the next call
-_POOL = []
+_POOL: list[_core.Recorder] = []
+
+Function: TypeAlias = Callable[..., Any]
+Argnums: TypeAlias = int | Sequence[int]
 
 
 def _acquire():
     """A recorder from the pool, open for the calling thread."""
     recorder = _POOL.pop() if _POOL else _core.Recorder()
-    recorder.open(_core.memory_limit())
+    recorder.open(_memory_limit())
     return recorder
 
 
@@ -51,7 +58,8 @@ def _release(recorder):
 class _Call:
     """One recorded call of `f`: its differentiated arguments as variables, its output, its aux.
 
-    The arguments `argnums` (an int, or a tuple of them) are flattened to leaves, each leaf a variable.
+    The arguments `argnums` (an int, or a tuple of them) are flattened to leaves, each leaf a
+    variable.
     """
 
     def __init__(self, recorder, f, argnums, args, kwargs, has_aux=False):
@@ -70,6 +78,8 @@ class _Call:
         self.nodes = [variable.node for variable in self.variables]
         self.variables = [recorder.array(node) for node in self.nodes]
         result = f(*args, **kwargs)
+        self.output: Any
+        self.aux: Any
         self.output, self.aux = _split(result) if has_aux else (result, None)
 
     def pack(self, leaves):
@@ -93,7 +103,8 @@ def _split(result):
 def _argument(args, position):
     if not -len(args) <= position < len(args):
         raise TypeError(
-            f"argnums: argument {position} is to be differentiated, but f got {len(args)} positional arguments"
+            f"argnums: argument {position} is to be differentiated, "
+            f"but f got {len(args)} positional arguments"
         )
     leaves, structure = flatten(args[position])
     for leaf in leaves:
@@ -182,7 +193,9 @@ def _plain(x):
 
 def _zeros_like(value):
     if type(value) is Array:
-        return np.zeros(value.shape, value.dtype) if value.ndim or value.dtype == np.float32 else 0.0
+        return (
+            np.zeros(value.shape, value.dtype) if value.ndim or value.dtype == np.float32 else 0.0
+        )
     return np.zeros(np.shape(value)) if np.ndim(value) else 0.0
 
 
@@ -208,7 +221,7 @@ def _nested(recorder, body):
 # --- reverse mode ------------------------------------------------------------------------------
 
 
-def value_and_grad(f, argnums=0, has_aux=False):
+def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the value of `f` and its gradient.
 
     Parameters
@@ -223,25 +236,34 @@ def value_and_grad(f, argnums=0, has_aux=False):
     Returns
     -------
     callable
-        Takes the arguments of `f`, gives ``(value, gradient)``. A gradient has the structure, shape and floating
-        type of its argument (integers are taken as float64). An argument that the output does not depend on has
-        gradient zero.
+        Takes the arguments of `f`, gives ``(value, gradient)``. A gradient has the structure,
+        shape and floating type of its argument (integers are taken as float64). An argument that
+        the output does not depend on has gradient zero.
 
     Raises
     ------
     TypeError
-        If the output is not a scalar, or an argument not real.
+        When called: if the output is not a scalar, or an argument not real.
+    NotImplementedError
+        When called: if `f` uses a NumPy function that has no derivative rule.
 
     Examples
     --------
     >>> f = lambda x: np.sum(x**2)
     >>> fad.value_and_grad(f)(np.array([1.0, 2.0]))
     (5.0, array([2., 4.]))
+    >>> fad.value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
+    (6.0, (3.0, 2.0))
+    >>> fad.value_and_grad(lambda x: (x**2, "steps: 1"), has_aux=True)(3.0)
+    ((9.0, 'steps: 1'), 6.0)
     """
     argnums = _argnums(argnums)
 
     @functools.wraps(f)
     def value_and_gradient(*args, **kwargs):
+        if len(args) == 1 and argnums == 0 and type(args[0]) in _PLAIN and not kwargs and not has_aux:
+            if current_recorder() is None and (type(args[0]) is float or args[0].dtype.char in "df"):
+                return _one_shot(f, args[0])
         outer = _outer(args)
         if outer is not None:
             return _nested(outer, lambda: _emit_gradient(outer, f, argnums, args, kwargs, has_aux))
@@ -263,6 +285,26 @@ def value_and_grad(f, argnums=0, has_aux=False):
     return value_and_gradient
 
 
+_PLAIN = (np.ndarray, float)
+
+
+def _one_shot(f, x):
+    """Value and gradient at a plain float or floating array: what is asked for most, by the shortest way."""
+    recorder = _acquire()
+    try:
+        with recording(recorder):
+            variable = recorder.variable(x)
+            nodes = (variable.node,)
+            output = f(variable)
+            if type(output) is not Array or output.recorder is not recorder or output.ndim:
+                output = _scalar_output(recorder, output, "grad") or output
+        if type(output) is not Array:
+            return output, _zeros_like(recorder.array(nodes[0]))
+        return output.value, sweep(recorder, (output,), (1.0,), nodes)[0]
+    finally:
+        _release(recorder)
+
+
 def _emit_gradient(recorder, f, argnums, args, kwargs, has_aux):
     call = _Call(recorder, f, argnums, args, kwargs, has_aux)
     output = _scalar_output(recorder, call.output, "grad")
@@ -273,7 +315,7 @@ def _emit_gradient(recorder, f, argnums, args, kwargs, has_aux):
     return ((value, call.aux) if has_aux else value), call.pack(gradients)
 
 
-def grad(f, argnums=0, has_aux=False):
+def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the gradient of `f`.
 
     Parameters
@@ -288,9 +330,10 @@ def grad(f, argnums=0, has_aux=False):
 
     Notes
     -----
-    Where `f` is not differentiable the subgradient is the one that the primitive's row states (``fad.OPS``): ties of
-    max and min share the gradient, ``abs`` has 0 at 0. A cotangent of exactly zero stays zero when it meets an
-    infinite or NaN partial, so that the branch that ``np.where`` did not take contributes nothing.
+    Where `f` is not differentiable the subgradient is the one that the primitive's row states
+    (``fad.OPS``): ties of max and min share the gradient, ``abs`` has 0 at 0. A cotangent of
+    exactly zero stays zero when it meets an infinite or NaN partial, so that the branch that
+    ``np.where`` did not take contributes nothing.
 
     Examples
     --------
@@ -311,7 +354,7 @@ def grad(f, argnums=0, has_aux=False):
     return gradient
 
 
-def vjp(f, *primals, has_aux=False):
+def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     """Value of `f` and the function that multiplies cotangents with its Jacobian from the left.
 
     Parameters
@@ -328,8 +371,8 @@ def vjp(f, *primals, has_aux=False):
     output
         Value of `f`.
     vjp_function : callable
-        Takes a cotangent with the structure of the output, gives a tuple with one cotangent for each primal.
-        May be called any number of times.
+        Takes a cotangent with the structure of the output, gives a tuple with one cotangent for
+        each primal. May be called any number of times.
     aux
         Only with `has_aux`.
 
@@ -345,10 +388,15 @@ def vjp(f, *primals, has_aux=False):
     return (linear.value, linear.pull, linear.aux) if has_aux else (linear.value, linear.pull)
 
 
-def linearize(f, *primals, has_aux=False):
+def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     """Value of `f` and the function that multiplies tangents with its Jacobian from the right.
 
     Recording is done once; the function then costs one sweep a call.
+
+    Parameters
+    ----------
+    f, *primals, has_aux
+        As for `vjp`.
 
     Returns
     -------
@@ -379,7 +427,7 @@ class _Linear:
         self.recorder = self.outer or _core.Recorder()
         self.dual = None
         if self.outer is None:
-            self.recorder.open(_core.memory_limit())
+            self.recorder.open(_memory_limit())
         with recording(self.recorder):
             argnums = tuple(range(len(primals)))
             self.call = _Call(self.recorder, f, argnums, primals, {}, has_aux)
@@ -427,10 +475,9 @@ class _Linear:
         seeds = [s for s, _ in self._seeds(tangents, self.call.variables, "tangents")]
         traced = [o for o in self.outputs if isinstance(o, Array)]
         if outer is not None:
-            results = emit_tangent(outer, self.call.variables, seeds, traced)
+            results = iter(emit_tangent(outer, self.call.variables, seeds, traced))
         else:
-            results = self._push_numbers(seeds, traced)
-        results = iter(results)
+            results = iter(self._push_numbers(seeds, traced))
         leaves = [next(results) if isinstance(o, Array) else _zeros_like(o) for o in self.outputs]
         return unflatten(self.structure, leaves)
 
@@ -439,7 +486,7 @@ class _Linear:
         if not traced:
             return []
         if self.dual is None:
-            self.recorder.open(_core.memory_limit())
+            self.recorder.open(_memory_limit())
             try:
                 dummies = [self.recorder.variable(_zeros_like(o)) for o in traced]
                 pulled = emit_reverse(self.recorder, traced, dummies, self.call.variables)
@@ -464,7 +511,7 @@ def _sequence(x):
     return x if isinstance(x, tuple) else (x,)
 
 
-def jvp(f, primals, tangents, has_aux=False):
+def jvp(f: Function, primals: Any, tangents: Any, has_aux: bool = False) -> Any:
     """Value of `f` and its derivative along `tangents`.
 
     Parameters
@@ -489,7 +536,9 @@ def jvp(f, primals, tangents, has_aux=False):
     """
     primals, tangents = _sequence(primals), _sequence(tangents)
     if len(primals) != len(tangents):
-        raise ValueError(f"tangents: expected {len(primals)}, one for each primal, got {len(tangents)}")
+        raise ValueError(
+            f"tangents: expected {len(primals)}, one for each primal, got {len(tangents)}"
+        )
     outer = _outer(primals) or _outer(tangents)
     if outer is not None:
         return _nested(outer, lambda: _push_forward(outer, f, primals, tangents, has_aux))
@@ -518,7 +567,7 @@ def _push_forward(recorder, f, primals, tangents, has_aux):
 # --- matrices ----------------------------------------------------------------------------------
 
 
-def jacobian(f, argnums=0, has_aux=False):
+def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the dense Jacobian of `f`.
 
     Parameters
@@ -531,8 +580,8 @@ def jacobian(f, argnums=0, has_aux=False):
     Returns
     -------
     callable
-        Gives, for each output and argument, an array of shape ``output.shape + argument.shape``. It takes one sweep
-        for each element of the output or of the argument, whichever are fewer.
+        Gives, for each output and argument, an array of shape ``output.shape + argument.shape``.
+        It takes one sweep for each element of the output or of the argument, whichever are fewer.
 
     Examples
     --------
@@ -550,7 +599,9 @@ def jacobian(f, argnums=0, has_aux=False):
         recorder = _acquire()
         try:
             with recording(recorder):
-                call, outputs, structure = _record_outputs(recorder, f, argnums, args, kwargs, has_aux)
+                call, outputs, structure = _record_outputs(
+                    recorder, f, argnums, args, kwargs, has_aux
+                )
                 blocks = _sweep_jacobian(recorder, call, outputs)
             matrix = unflatten(structure, [call.pack(row) for row in blocks])
             return (matrix, _plain(call.aux)) if has_aux else matrix
@@ -597,7 +648,9 @@ def _sweep_jacobian(recorder, call, outputs):
 def _fill_rows(recorder, nodes, traced, blocks):
     for k, output in traced:
         for index, unit in _units(output):
-            for block, row in zip(blocks[k], sweep(recorder, (output,), (unit,), nodes), strict=True):
+            for block, row in zip(
+                blocks[k], sweep(recorder, (output,), (unit,), nodes), strict=True
+            ):
                 block[index] = row
 
 
@@ -626,7 +679,9 @@ def _emit_rows(recorder, call, output):
     """Blocks of one output, as Arrays: one reverse emission for each of its elements."""
     if not isinstance(output, Array):
         return [np.zeros(_shape(output) + v.shape) for v in call.variables]
-    rows = [emit_reverse(recorder, (output,), (unit,), call.variables) for _, unit in _units(output)]
+    rows = [
+        emit_reverse(recorder, (output,), (unit,), call.variables) for _, unit in _units(output)
+    ]
     if not output.ndim:
         return rows[0]
     if not rows:
@@ -641,7 +696,7 @@ def _stack(parts):
     return np.stack(parts)
 
 
-def hessian(f, argnums=0, has_aux=False):
+def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the dense matrix of second derivatives of `f`.
 
     Parameters
@@ -652,7 +707,8 @@ def hessian(f, argnums=0, has_aux=False):
     Returns
     -------
     callable
-        Gives an array of shape ``argument.shape + argument.shape`` (nested structures for several arguments).
+        Gives an array of shape ``argument.shape + argument.shape`` (nested structures for several
+        arguments).
 
     Examples
     --------
@@ -663,7 +719,7 @@ def hessian(f, argnums=0, has_aux=False):
     return jacobian(grad(f, argnums, has_aux), argnums, has_aux)
 
 
-def hvp(f, primals, tangents):
+def hvp(f: Function, primals: Any, tangents: Any) -> Any:
     """Product of the Hessian of `f` with a direction, without the Hessian.
 
     Parameters
@@ -690,7 +746,7 @@ def hvp(f, primals, tangents):
     return product[0] if single else product
 
 
-def stop_gradient(x):
+def stop_gradient(x: Any) -> Any:
     """The value of `x` as a constant: no derivative passes.
 
     Parameters
@@ -699,7 +755,8 @@ def stop_gradient(x):
 
     Returns
     -------
-    As `x`. A recorded value stays recorded, but may now be converted with ``float`` and ``np.asarray``.
+    As `x`. A recorded value stays recorded, but may now be converted with ``float`` and, if it has
+    dimensions, ``np.asarray``.
 
     Examples
     --------
