@@ -45,7 +45,7 @@ class Expression:
     --------
     >>> from fastad._expression import Expression
     >>> f = Expression("x * sin(y) + 1")
-    >>> f.names, f(2.0, 0.0)
+    >>> f.names, float(f(2.0, 0.0))
     (('x', 'y'), 1.0)
     >>> fad.grad(f, argnums=(0, 1))(2.0, 0.0)
     (0.0, 2.0)

@@ -17,9 +17,9 @@ from .gates import (
     InputGate,
     Value,
     as_value,
-    checked_value,
     is_floating,
 )
+from .inputs import checked_value, matched_inputs
 from .operations import SHORT_NAMES, element_operations, new_gate
 from .picture import show_value
 from .portrait import portrait
@@ -67,12 +67,12 @@ class ComputationalGraph:
     def constant(self, value: Any, name: str | None = None) -> Gate:
         """Add a value that stays. Numbers given as operands become constants by themselves.
 
-        A constant without a name is called by its value, with a prime for each namesake.
+        Without a name it is called by its value, with a prime for each namesake.
         """
         if name is None:
             name = show_value(value) if np.ndim(value) == 0 else "array"
             name = next(n for i in itertools.count() if (n := name + "′" * i) not in self._gates)
-        return self._enter(ConstantGate(self._free_name(name), value))
+        return self._enter(ConstantGate(self._free_name(name), checked_value(value, name)))
 
     def gate(self, op: str, *operands: Any, name: str | None = None, **options: Any) -> Gate:
         """Add a gate.
@@ -192,7 +192,7 @@ class ComputationalGraph:
 
     def _free_name(self, name: str | None, stem: str = "") -> str:
         if name is None:
-            numbered = (f"{stem}{number}" for number in range(1, len(self._gates) + 2))
+            numbered = (f"{stem}{number}" for number in itertools.count(1))
             return next(candidate for candidate in numbered if candidate not in self._gates)
         if name in self._gates:
             raise ValueError(f"the graph already has a gate called {name!r}")
@@ -271,7 +271,8 @@ class ComputationalGraph:
         ValueError
             If an input has no value, or a value no input.
         """
-        self._pass_inputs(self._match(inputs, named))
+        names = [gate.name for gate in self.inputs]
+        self._pass_inputs(matched_inputs(names, inputs, named))
         self._evaluate()
         return self.output.value
 
@@ -297,24 +298,6 @@ class ComputationalGraph:
                 gate.backward()
         self._done = 2
         return {gate.name: gate.gradient for gate in self.inputs}
-
-    def _match(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
-        names = [gate.name for gate in self.inputs]
-        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
-            given = {**inputs[0], **named}
-        else:
-            if len(inputs) == 1 and len(names) != 1 and isinstance(inputs[0], list | tuple):
-                inputs = tuple(inputs[0])
-            if len(inputs) > len(names):
-                raise ValueError(f"{len(inputs)} values for the {len(names)} inputs {names}")
-            given = {**dict(zip(names, inputs, strict=False)), **named}
-        missing = [name for name in names if name not in given]
-        unknown = [name for name in given if name not in names]
-        if missing:
-            raise ValueError(f"no value for the inputs {missing}")
-        if unknown:
-            raise ValueError(f"values for {unknown}, but the inputs are {names}")
-        return given
 
     def _pass_inputs(self, given: Mapping[str, Any]) -> None:
         for gate in self.inputs:
@@ -401,5 +384,5 @@ class ComputationalGraph:
     def _repr_svg_(self) -> str | None:
         try:
             return self.to_svg()
-        except ImportError:
+        except ImportError:  # a notebook then shows the repr
             return None

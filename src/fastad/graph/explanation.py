@@ -95,7 +95,7 @@ def _explain(gate: Gate, is_output: bool) -> GateExplanation:
 
 def _words(gate: Gate, is_output: bool) -> str:
     if gate.gradient is None:
-        return "has no gradient: nothing is differentiated by it"
+        return "has no gradient: a truth value or an index"
     say = _WORDS.get(gate.op, _scales if gate.partials else _passes)
     words = say(gate)
     if is_output:

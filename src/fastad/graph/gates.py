@@ -94,7 +94,7 @@ class ConstantGate(Gate):
 
     def __init__(self, name: str, value: Value) -> None:
         super().__init__(name, "constant")
-        self.value = checked_value(value, name)
+        self.value = value
 
 
 class ElementGate(Gate):
@@ -129,6 +129,17 @@ class ElementGate(Gate):
             None if partial is None else sum_to_shape(times(upstream, partial), operand.value)
             for operand, partial in zip(self.operands, self.partials, strict=True)
         ]
+
+
+class PredicateGate(Gate):
+    """A comparison or another question with a truth value; no gradient passes it."""
+
+    def __init__(self, name: str, op: str, operands: Sequence[Gate], function: Function) -> None:
+        super().__init__(name, op, operands)
+        self.function = function
+
+    def forward(self) -> None:
+        self.value = as_value(self.function(*[gate.value for gate in self.operands]))
 
 
 class FunctionGate(Gate):
@@ -212,13 +223,3 @@ def as_value(value: Any) -> Value:
     """A float for a scalar of double precision, else an array."""
     array = np.asarray(value)
     return float(array) if array.ndim == 0 and array.dtype == np.float64 else array
-
-
-def checked_value(value: Any, name: str) -> Value:
-    """A copy of what a user gives as the value `name`: real numbers, integers made floats."""
-    array = np.array(value)
-    if array.dtype.kind in "iu":
-        array = array.astype(np.float64)
-    if array.dtype.kind not in "fb":
-        raise TypeError(f"the value of {name} must be real numbers, not {array.dtype}")
-    return as_value(array)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastad import OPS
 
-from .gates import ElementGate, FunctionGate, Gate
+from .gates import ElementGate, FunctionGate, Gate, PredicateGate
 
 # The lecture's names of gates, and other short ones, for NumPy's.
 SHORT_NAMES = {
@@ -32,11 +32,13 @@ def new_gate(name: str, op: str, operands: Sequence[Gate], options: Mapping[str,
         raise ValueError(f"there is no operation {op!r}: see fastad.OPS for the element-wise ones")
     function = getattr(np, op)
     if op in element_operations():
-        if len(operands) != element_operations()[op]:
-            raise ValueError(f"{op} takes {element_operations()[op]} operands, got {len(operands)}")
+        row = element_operations()[op]
+        if len(operands) != row.arity:
+            raise ValueError(f"{op} takes {row.arity} operands, got {len(operands)}")
         if options:
             raise TypeError(f"{op} takes no options, got {sorted(options)}")
-        return ElementGate(name, op, operands, function)
+        kind = PredicateGate if row.kind == "PREDICATE" else ElementGate
+        return kind(name, op, operands, function)
     if options:
         function = functools.partial(function, **options)
     return FunctionGate(name, op, operands, function)
@@ -49,6 +51,6 @@ def is_operation(op: str) -> bool:
 
 
 @functools.cache
-def element_operations() -> Mapping[str, int]:
-    """NumPy's name and the number of operands of each row of the library's table."""
-    return {op.numpy_name: op.arity for op in OPS.values() if op.numpy_name}
+def element_operations() -> Mapping[str, Any]:
+    """The rows of the library's table by NumPy's names."""
+    return {op.numpy_name: op for op in OPS.values() if op.numpy_name}

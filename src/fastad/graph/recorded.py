@@ -19,16 +19,16 @@ from fastad._reverse import sweep
 
 from .computational import ComputationalGraph
 from .gates import (
-    ElementGate,
     Function,
     Gate,
     InputGate,
     Value,
     as_value,
-    checked_value,
     is_floating,
     linearised,
 )
+from .inputs import checked_value
+from .operations import new_gate
 
 
 class TapeGraph(ComputationalGraph):
@@ -181,9 +181,9 @@ def _gate(tape: Any, node: Any, name: str, operands: Sequence[Gate]) -> Gate:
         gate = InputGate(name)
         gate.value = as_value(node.value)
         return gate
-    function = fastad.OPS[node.op].numpy_name if node.op in fastad.OPS else ""
-    if function:
-        return ElementGate(name, function, operands, getattr(np, function))
+    op = fastad.OPS[node.op].numpy_name if node.op in fastad.OPS else ""
+    if op:
+        return new_gate(name, op, operands, {})
     return RecordedGate(name, node.op.lower(), operands, tape, node.index)
 
 
