@@ -129,14 +129,11 @@ static inline double fad_scalar_partial(int op, int k, double X, double Y, doubl
 }
 
 /* One step of the reverse loop: adds adjoint times partial to the adjoints of the parents a, b, c of a node
- * whose own adjoint `g` is not zero (so the products are strong-zero products). */
-static inline void fad_scalar_reverse(int op, double g, double X, double Y, double Z, double V, double *a,
-                                      double *b, double *c)
+ * whose own adjoint `g` is not zero (so the products are strong-zero products). `x` .. `v` point at the values of the
+ * parents and the node; only what a partial uses is read. */
+static inline void fad_scalar_reverse(int op, double g, const double *x, const double *y, const double *z,
+                                      const double *v, double *a, double *b, double *c)
 {
-    (void)X;
-    (void)Y;
-    (void)Z;
-    (void)V;
     (void)b;
     (void)c;
 #define REVERSE_1(PX, PY, PZ) *a += g * (PX)
@@ -151,6 +148,8 @@ static inline void fad_scalar_reverse(int op, double g, double X, double Y, doub
     switch (op) {
 #define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
     case FAD_##NAME: {                                       \
+        const double X = *x, Y = *y, Z = *z, V = *v;         \
+        (void)X, (void)Y, (void)Z, (void)V;                  \
         REVERSE_##ARITY(PX, PY, PZ);                         \
         break;                                               \
     }

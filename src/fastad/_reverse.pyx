@@ -35,7 +35,7 @@ cdef fad_status sweep_down(fad_sweep *sweep, size_t start) noexcept nogil:
             continue
         # A scalar node's aux is its third parent or 0.
         c = n.aux
-        fad_scalar_reverse(n.op, g, values[n.a].number, values[n.b].number, values[c].number, values[i].number,
+        fad_scalar_reverse(n.op, g, &values[n.a].number, &values[n.b].number, &values[c].number, &values[i].number,
                            &adjoints[n.a].number, &adjoints[n.b].number, &adjoints[c].number)
     return FAD_OK
 

@@ -296,11 +296,10 @@ def _one_shot(f, x):
             variable = recorder.variable(x)
             nodes = (variable.node,)
             output = f(variable)
-            if type(output) is not Array or output.recorder is not recorder or output.ndim:
-                output = _scalar_output(recorder, output, "grad") or output
-        if type(output) is not Array:
+            result = _scalar_output(recorder, output, "grad")
+        if result is None:
             return output, _zeros_like(recorder.array(nodes[0]))
-        return output.value, sweep(recorder, (output,), (1.0,), nodes)[0]
+        return result.value, sweep(recorder, (result,), (1.0,), nodes)[0]
     finally:
         _release(recorder)
 

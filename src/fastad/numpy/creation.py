@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fastad._core import Array, broadcast_to, cast, is_array, value_of
+from fastad._core import broadcast_to, cast, is_array, value_of
 from fastad._record import implements, method
 
 from .arguments import constant, refuse_out
-from .shapes import resolved_shape
+from .shapes import as_shape
 
 __all__ = [
     "allclose",
@@ -22,7 +22,7 @@ __all__ = [
 
 def _filled(like, fill, dtype, shape):
     dtype = like.dtype if dtype is None else np.dtype(dtype)
-    shape = like.shape if shape is None else resolved_shape(shape, like.shape)
+    shape = like.shape if shape is None else as_shape(shape)
     if is_array(fill):
         return broadcast_to(cast(fill, dtype), shape)
     values = np.full(shape, fill, dtype)
@@ -50,9 +50,6 @@ def empty_like(prototype, /, dtype=None, order="K", subok=True, shape=None, *, d
 @implements(np.full_like)
 def full_like(a, fill_value, dtype=None, order="K", subok=True, shape=None, *, device=None):
     """One value everywhere, which may be recorded, on the tape of `a`."""
-    if type(a) is not Array and is_array(fill_value):
-        shape = np.shape(a) if shape is None else shape
-        return _filled(fill_value, fill_value, dtype or np.asarray(a).dtype, shape)
     return _filled(a, fill_value, dtype, shape)
 
 

@@ -65,13 +65,13 @@ def _of_rows(x, argument):
 
 def _of_all(x, argument):
     """Extremum of all elements of an Array."""
+    if x.ndim == 0:
+        return x
     values = value_of(x)
     place = int(argument(values))
     if np.count_nonzero(values == values.item(place)) > 1:
         return _of_rows(reshape(x, (x.size,)), argument)
-    if x.ndim > 1:
-        return x[np.unravel_index(place, x.shape)]
-    return x[place] if x.ndim else x
+    return x[np.unravel_index(place, x.shape)] if x.ndim > 1 else x[place]
 
 
 def _extremum(function, argument, worst, a, axis, keepdims, initial, where):

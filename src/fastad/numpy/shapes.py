@@ -1,6 +1,7 @@
 """Rules that keep the elements and change the shape."""
 
 import math
+import operator
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
@@ -30,10 +31,15 @@ __all__ = [
 ]
 
 
+def as_shape(wanted):
+    """A shape argument (an integer or several) as a tuple."""
+    wanted = (wanted,) if np.ndim(wanted) == 0 else wanted
+    return tuple([operator.index(n) for n in wanted])
+
+
 def resolved_shape(wanted, old):
     """The shape argument of reshape as a tuple without -1; NumPy's errors where it does not fit."""
-    wanted = (wanted,) if np.ndim(wanted) == 0 else tuple(wanted)
-    wanted = tuple([n.__index__() for n in wanted])
+    wanted = as_shape(wanted)
     size = math.prod(old)
     if wanted.count(-1) > 1:
         raise ValueError("can only specify one unknown dimension")
@@ -139,7 +145,7 @@ def matrix_transpose(x, /):
 @implements(np.broadcast_to)
 def broadcast_to(array, shape, subok=False):
     """Repeated along new and one-element axes."""
-    return _core.broadcast_to(array, (shape,) if np.ndim(shape) == 0 else tuple(shape))
+    return _core.broadcast_to(array, as_shape(shape))
 
 
 @implements(np.broadcast_arrays)
@@ -216,23 +222,7 @@ def _copied(x):
     return +x if x.dtype.kind == "f" else value_of(x)
 
 
-@method("copy")
-def _copy_method(self, order="C"):
-    return _copied(self)
-
-
 @implements(np.copy)
 def copy(a, order="K", subok=False):
     """A copy: writing to it leaves the original as it is."""
     return _copied(a)
-
-
-@method("item")
-def _item(self, *index):
-    """One element, still recorded."""
-    if index:
-        place = index[0] if len(index) == 1 else index
-        return self[place] if isinstance(place, tuple) else ravel(self)[place]
-    if self.size != 1:
-        raise ValueError("can only convert an array of size 1 to a Python scalar")
-    return _core.reshape(self, ())
