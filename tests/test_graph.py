@@ -240,7 +240,7 @@ def test_intermediate_gradients_are_the_tapes(name):
     for node in reversed(tape.nodes()):
         if node.index in kept:
             kept.update(node.parents)
-    gates = [gate for gate in g._gates.values() if gate.op != "constant"]
+    gates = [gate for gate in g.gates if gate.op != "constant"]
     nodes = [n for n in tape.nodes() if n.index in kept and n.op != "CONSTANT"]
     assert len(gates) == len(nodes)
     for gate, node in zip(gates, nodes, strict=True):

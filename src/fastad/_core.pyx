@@ -838,6 +838,7 @@ cdef object record_operands(int op, tuple operands):
     cdef uint32_t nodes[3]
     cdef int dtypes[3]
     cdef int k, dtype, floats = 0, arity = fad_ops[op].arity
+    cdef bint small = False
     cdef uint32_t node = 0
     if len(operands) != arity:
         raise TypeError(f"{fad_ops[op].name.decode()}: expected {arity} operands, got {len(operands)}")
@@ -849,6 +850,9 @@ cdef object record_operands(int op, tuple operands):
         if dtypes[k] < 0:
             floats += type(operands[k]) is float
             continue
+        if dtypes[k] == FAD_I64 and small_integer(operands[k]):
+            small = True   # as float32 holds them all, they have no say among floats
+            continue
         if fad_is_float(dtypes[k]):
             floats += 1
         if dtype < 0 or dtype == dtypes[k]:
@@ -857,6 +861,8 @@ cdef object record_operands(int op, tuple operands):
             dtype = dtypes[k]
         elif dtypes[k] != FAD_BOOL:
             dtype = FAD_F64 if dtype != dtypes[k] else dtype
+    if small and (dtype < 0 or dtype == FAD_BOOL):
+        dtype = FAD_I64
     if dtype < 0:
         dtype = FAD_F64
     if fad_ops[op].kind == FAD_PREDICATE:
@@ -875,6 +881,11 @@ cdef object record_operands(int op, tuple operands):
                          f"({fad_ops[op].spelled.decode() or fad_ops[op].name.decode()})")
     recorder.check(status, fad_ops[op].spelled.decode())
     return wrap(recorder, node)
+
+
+cdef bint small_integer(object x):
+    """Whether `x` is an array or NumPy number of 8 or 16 bits."""
+    return isinstance(x, (ndarray, generic)) and x.dtype.itemsize <= 2
 
 
 cdef bint weak_number(tuple operands):
@@ -1227,6 +1238,8 @@ cdef object emit(Recorder recorder, tuple given, tuple seeds, tuple wanted, bint
     cdef uint32_t *results = NULL
     cdef size_t end
     recorder.require_open()
+    if FAD_DEBUG_BUILD:
+        recorder.verify()
     try:
         end = recorder.tape.count
         from_nodes = node_list(recorder, given)

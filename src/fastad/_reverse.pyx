@@ -5,7 +5,11 @@ import numpy as np
 
 cimport numpy as cnp
 
+from fastad._core import build_info
+
 from fastad._core cimport *
+
+cdef bint VERIFY = build_info()["debug"]   # debug builds check the tape before each sweep
 
 cnp.import_array()
 
@@ -94,6 +98,8 @@ def sweep(Recorder recorder, outputs, cotangents, wrt, keep=False):
     cdef fad_array g
     cdef double number = 0
     cdef uint32_t node
+    if VERIFY:
+        recorder.verify()
     if recorder.sweeping:
         raise RuntimeError("a reverse sweep of this tape is under way")
     for output in outputs:

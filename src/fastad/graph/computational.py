@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from .gates import (
     as_value,
     is_floating,
 )
-from .inputs import checked_value, matched_inputs
+from .inputs import ByHand, Source, checked_value, matched_inputs
 from .operations import SHORT_NAMES, element_operations, new_gate
 from .picture import show_value
 from .portrait import portrait
+from .recorded import ClosedTape, Recording, parameter_names, take
 from .topological import topological_sort
 
 
@@ -57,22 +57,25 @@ class ComputationalGraph:
         self._output: Gate | None = None
         self._order: list[Gate] | None = None
         self._done = 0  # passes since the last change: 1 forward, 2 backward too
+        self._counts: dict[str, int] = {}  # unnamed gates so far, by operation
+        self._source: Source = ByHand()
 
     # --- building --------------------------------------------------------------------------------
 
     def input(self, name: str) -> Gate:
         """Add an input, whose value is given to each forward pass."""
-        return self._enter(InputGate(self._free_name(name)))
+        return self.enter(InputGate(self._free_name(name, "input")))
 
     def constant(self, value: Any, name: str | None = None) -> Gate:
         """Add a value that stays. Numbers given as operands become constants by themselves.
 
-        Without a name it is called by its value, with a prime for each namesake.
+        Without a name it is called by its value, followed by # and a number for a namesake.
         """
         if name is None:
             name = show_value(value) if np.ndim(value) == 0 else "array"
-            name = next(n for i in itertools.count() if (n := name + "′" * i) not in self._gates)
-        return self._enter(ConstantGate(self._free_name(name), checked_value(value, name)))
+            name = name if name not in self._gates else self._free_name(None, f"{name}#")
+        name = self._free_name(name, "constant")
+        return self.enter(ConstantGate(name, checked_value(value, name)))
 
     def gate(self, op: str, *operands: Any, name: str | None = None, **options: Any) -> Gate:
         """Add a gate.
@@ -107,7 +110,7 @@ class ComputationalGraph:
         """
         op = SHORT_NAMES.get(op, op)
         parents = [self._operand(operand) for operand in operands]
-        return self._enter(new_gate(self._free_name(name, op), op, parents, options))
+        return self.enter(new_gate(self._free_name(name, op), op, parents, options))
 
     def __getattr__(self, op: str) -> Callable[..., Gate]:
         if SHORT_NAMES.get(op, op) not in element_operations():
@@ -153,9 +156,12 @@ class ComputationalGraph:
         >>> bool(np.isclose(gradients["x"], fad.grad(f)(0.5)))
         True
         """
-        from .recorded import RecordedGraph
-
-        return RecordedGraph(f, args, title)
+        graph = cls(title)
+        graph._source = Recording(f)
+        for name in parameter_names(f, len(args)):
+            graph.input(name)
+        graph.forward(*args)
+        return graph
 
     @classmethod
     def from_tape(cls, tape: Any, output: Any, title: str = "") -> ComputationalGraph:
@@ -174,14 +180,23 @@ class ComputationalGraph:
         >>> g.backward() == {"x": tape.gradient(y, x)}
         True
         """
-        from .recorded import TapeGraph
+        graph = cls(title)
+        graph._source = ClosedTape()
+        take(graph, tape, output, {})
+        graph._evaluate()
+        return graph
 
-        return TapeGraph(tape, output, title)
-
-    def _enter(self, gate: Gate) -> Gate:
+    def enter(self, gate: Gate) -> Gate:
+        """Add a gate that was made elsewhere, under its name."""
         self._gates[gate.name] = gate
         self._order, self._done = None, 0
         return gate
+
+    def clear(self) -> None:
+        """Remove all gates."""
+        self._gates.clear()
+        self._counts.clear()
+        self._output, self._order, self._done = None, None, 0
 
     def _operand(self, operand: Any) -> Gate:
         if not isinstance(operand, Gate):
@@ -190,15 +205,23 @@ class ComputationalGraph:
             raise ValueError(f"the gate {operand.name} is not a gate of this graph")
         return operand
 
-    def _free_name(self, name: str | None, stem: str = "") -> str:
-        if name is None:
-            numbered = (f"{stem}{number}" for number in itertools.count(1))
-            return next(candidate for candidate in numbered if candidate not in self._gates)
-        if name in self._gates:
-            raise ValueError(f"the graph already has a gate called {name!r}")
-        return name
+    def _free_name(self, name: str | None, op: str) -> str:
+        if name is not None:
+            if name in self._gates:
+                raise ValueError(f"the graph already has a gate called {name!r}")
+            return name
+        while True:
+            self._counts[op] = self._counts.get(op, 0) + 1
+            name = f"{op}{self._counts[op]}"
+            if name not in self._gates:
+                return name
 
     # --- looking ---------------------------------------------------------------------------------
+
+    @property
+    def gates(self) -> list[Gate]:
+        """All gates in the order in which they were added."""
+        return list(self._gates.values())
 
     @property
     def inputs(self) -> list[Gate]:
@@ -271,8 +294,8 @@ class ComputationalGraph:
         ValueError
             If an input has no value, or a value no input.
         """
-        names = [gate.name for gate in self.inputs]
-        self._pass_inputs(matched_inputs(names, inputs, named))
+        given = matched_inputs([gate.name for gate in self.inputs], inputs, named)
+        self._source.pass_inputs(self, given)
         self._evaluate()
         return self.output.value
 
@@ -298,10 +321,6 @@ class ComputationalGraph:
                 gate.backward()
         self._done = 2
         return {gate.name: gate.gradient for gate in self.inputs}
-
-    def _pass_inputs(self, given: Mapping[str, Any]) -> None:
-        for gate in self.inputs:
-            gate.value = checked_value(given[gate.name], gate.name)
 
     def _evaluate(self) -> None:
         """Forward each gate after its operands."""

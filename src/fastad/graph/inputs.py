@@ -1,13 +1,33 @@
-"""Values that a user gives to a graph: whose they are, and whether they are real numbers."""
+"""Values that a user gives to a graph: whose they are, whether they are real numbers, how they
+reach the input gates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .gates import Value, as_value
+
+if TYPE_CHECKING:
+    from .computational import ComputationalGraph
+
+
+class Source(Protocol):
+    """Where a graph's gates come from, which decides what new inputs mean for them."""
+
+    def pass_inputs(self, graph: ComputationalGraph, given: Mapping[str, Any]) -> None:
+        """Make the graph ready for a forward pass at the given values."""
+
+
+class ByHand:
+    """Gates that a user added: the values go to the input gates, and that is all."""
+
+    def pass_inputs(self, graph: ComputationalGraph, given: Mapping[str, Any]) -> None:
+        """Give each input gate its value."""
+        for gate in graph.inputs:
+            gate.value = checked_value(given[gate.name], gate.name)
 
 
 def matched_inputs(

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import fastad
 from fastad._reverse import sweep
 
-from .computational import ComputationalGraph
 from .gates import (
     Function,
     Gate,
@@ -27,74 +26,72 @@ from .gates import (
     is_floating,
     linearised,
 )
-from .inputs import checked_value
+from .inputs import ByHand, checked_value
 from .operations import new_gate
 
+if TYPE_CHECKING:
+    from .computational import ComputationalGraph
 
-class TapeGraph(ComputationalGraph):
-    """The part of a tape that an output depends on; see `ComputationalGraph.from_tape`."""
 
-    def __init__(self, tape: Any, output: Any, title: str = "") -> None:
-        super().__init__(title)
-        self._take(tape, output, {})
-        self._evaluate()
+class ClosedTape(ByHand):
+    """Gates from a tape whose function is not known."""
 
-    def _pass_inputs(self, given: Mapping[str, Any]) -> None:
-        fixed = [gate.name for gate in self._gates.values() if isinstance(gate, RecordedGate)]
+    def pass_inputs(self, graph: ComputationalGraph, given: Mapping[str, Any]) -> None:
+        """New inputs, if every gate can compute its own value."""
+        fixed = [name for name in graph.values if isinstance(graph[name], RecordedGate)]
         if fixed:
             raise ValueError(
                 f"the gates {fixed} know only their recorded values: "
                 "use ComputationalGraph.record(f, ...) for new inputs"
             )
-        super()._pass_inputs(given)
-
-    def _take(self, tape: Any, output: Any, names: Mapping[int, str]) -> None:
-        """Make the gates anew: all variables of the tape, and what `output` depends on."""
-        self._gates.clear()
-        nodes = _nodes_of(tape, output)
-        names = {**_input_names(nodes), **names}
-        unnamed = letters(names.values())
-        gates: dict[int, Gate] = {}
-        for node in nodes:
-            operands = [gates[parent] for parent in node.parents]
-            if node.op == "CONSTANT":
-                gates[node.index] = self.constant(node.value)
-                continue
-            name = names.get(node.index) or next(unnamed)
-            gates[node.index] = self._enter(_gate(tape, node, name, operands))
-        self.output = gates[output.node]
+        super().pass_inputs(graph, given)
 
 
-class RecordedGraph(TapeGraph):
-    """The graph of a function, recorded again for each forward pass."""
+class Recording:
+    """Gates from a function, which is recorded again for each forward pass."""
 
-    def __init__(self, f: Callable[..., Any], args: Sequence[Any], title: str = "") -> None:
-        ComputationalGraph.__init__(self, title)
+    def __init__(self, f: Callable[..., Any]) -> None:
         self._function = f
-        for name in parameter_names(f, len(args)):
-            self.input(name)
-        self._shape: object = None
-        self.forward(*args)
+        self._structure: object = None
 
-    def _pass_inputs(self, given: Mapping[str, Any]) -> None:
+    def pass_inputs(self, graph: ComputationalGraph, given: Mapping[str, Any]) -> None:
+        """Record the function; the gates stay if the recording has the same nodes as before."""
+        inputs = [gate.name for gate in graph.inputs]
+        values = [checked_value(given[name], name) for name in inputs]
         with fastad.Tape() as tape:
-            values = [checked_value(given[gate.name], gate.name) for gate in self.inputs]
             variables = [tape.variable(value) for value in values]
-            names = {x.node: gate.name for x, gate in zip(variables, self.inputs, strict=True)}
+            names = {x.node: name for x, name in zip(variables, inputs, strict=True)}
             output = _as_array(self._function(*variables))
-        shape = [(node.op, node.parents) for node in _nodes_of(tape, output)]
-        if shape == self._shape:
-            self._refresh(tape, output)
+        nodes = nodes_of(tape, output)
+        structure = [(node.op, node.parents) for node in nodes]
+        if structure == self._structure:
+            self._refresh(graph, tape, nodes)
         else:
-            self._take(tape, output, names)
-        self._shape = shape
+            take(graph, tape, output, names)
+        self._structure = structure
 
-    def _refresh(self, tape: Any, output: Any) -> None:
-        """The same nodes at new inputs: the gates stay, with the values of the new recording."""
-        for gate, node in zip(self._gates.values(), _nodes_of(tape, output), strict=True):
+    def _refresh(self, graph: ComputationalGraph, tape: Any, nodes: Sequence[Any]) -> None:
+        for gate, node in zip(graph.gates, nodes, strict=True):
             gate.value = as_value(node.value)
             if isinstance(gate, RecordedGate):
                 gate.tape, gate.index = tape, node.index
+
+
+def take(graph: ComputationalGraph, tape: Any, output: Any, names: Mapping[int, str]) -> None:
+    """Give `graph` new gates: all variables of the tape, and what `output` depends on."""
+    nodes = nodes_of(tape, output)
+    names = {**_input_names(nodes), **names}
+    unnamed = letters(names.values())
+    gates: dict[int, Gate] = {}
+    graph.clear()
+    for node in nodes:
+        operands = [gates[parent] for parent in node.parents]
+        if node.op == "CONSTANT":
+            gates[node.index] = graph.constant(node.value)
+        else:
+            name = names.get(node.index) or next(unnamed)
+            gates[node.index] = graph.enter(_gate(tape, node, name, operands))
+    graph.output = gates[output.node]
 
 
 class RecordedGate(Gate):
@@ -164,7 +161,7 @@ def _are_related(gates: Iterable[Gate]) -> bool:
 # --- from nodes to gates -------------------------------------------------------------------------
 
 
-def _nodes_of(tape: Any, output: Any) -> list[Any]:
+def nodes_of(tape: Any, output: Any) -> list[Any]:
     """The variables of a tape and the nodes that `output` depends on, in the order of the tape."""
     if not isinstance(output, fastad.Array) or output.recorder is not tape.recorder:
         raise TypeError("output: expected an Array of the tape")

@@ -10,7 +10,10 @@ __all__ = []
 
 
 def _is_mask(x):
-    return isinstance(x, (bool, np.bool)) or (hasattr(x, "dtype") and x.dtype.kind == "b")
+    if type(x) is Array:
+        # A truth value of scalars is a scalar itself: its operation tells it from a number.
+        return x.dtype.kind == "b" or (x.op in OPS and OPS[x.op].kind == "PREDICATE")
+    return isinstance(x, (bool, np.bool)) or (isinstance(x, np.ndarray) and x.dtype.kind == "b")
 
 
 def _bitwise(function, logical):
@@ -18,10 +21,10 @@ def _bitwise(function, logical):
 
     @implements(function)
     def rule(*operands):
-        if any(type(x) is Array and x.dtype.kind == "f" for x in operands):
-            raise TypeError(f"numpy.{function.__name__} takes masks and integers, got floats")
         if all(_is_mask(x) for x in operands) and is_array(operands):
             return record(number, *operands)
+        if any(type(x) is Array and x.dtype.kind == "f" for x in operands):
+            raise TypeError(f"numpy.{function.__name__} takes masks and integers, got floats")
         return function(*[value_of(x) for x in operands])
 
     return rule

@@ -30,11 +30,8 @@ def _power_norm(x, order, axis, keepdims):
     else:
         powers = size**order
     sums = total(powers, axis, keepdims)
-    regular = (sums != 0) & np.isfinite(sums)
-    if sums.ndim == 0:
-        regular = bool(value_of(regular))
-    edge = np.asarray(value_of(sums)) ** (1.0 / order)
-    return select(regular, select(regular, sums, 1.0) ** (1.0 / order), edge)
+    some = sums != 0
+    return select(some, select(some, sums, 1.0) ** (1.0 / order), 0.0)
 
 
 def _vector_norm(x, order, axis, keepdims):
