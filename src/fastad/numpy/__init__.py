@@ -31,6 +31,7 @@ from . import (  # noqa: F401  (each registers its rules)
     shapes,
     sorting,
     statistics,
+    ufuncs,
 )
 from .namespace import array, asarray, full, lookup, names
 
