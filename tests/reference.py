@@ -197,7 +197,7 @@ def finite_partial(f, columns, orders):
     columns = [np.asarray(x, np.longdouble) for x in columns]
     sizes = [np.minimum(1, abs(x)) for x in columns]
     best, error = 0, np.inf
-    for exponent in (-4, -5, -7, -9, -12, -15):
+    for exponent in (-4, -5, -6, -7, -9, -12):
         steps = [size * np.longdouble(2) ** exponent for size in sizes]
         estimate, spread = _extrapolated(f, columns, orders, steps)
         best, error = np.where(spread < error, estimate, best), np.minimum(spread, error)
