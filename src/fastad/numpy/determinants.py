@@ -13,6 +13,8 @@ import numpy as np
 from fastad._core import custom, is_array, value_of
 from fastad._record import implements
 
+from .linear_algebra import settled
+
 __all__ = ["det", "slogdet"]
 
 SlogdetResult = type(np.linalg.slogdet(np.eye(1)))
@@ -119,11 +121,13 @@ def cofactors(A):
 class _Det:
     @staticmethod
     def vjp(inputs, outputs, cotangents):
-        return (_by_matrix(cotangents[0]) * cofactors(inputs[0]),)
+        g = _by_matrix(cotangents[0])
+        return (settled(g * cofactors(inputs[0]), g),)
 
     @staticmethod
     def jvp(inputs, outputs, tangents):
-        return (np.sum(cofactors(inputs[0]) * tangents[0], axis=(-1, -2)),)
+        change = settled(cofactors(inputs[0]) * tangents[0], tangents[0])
+        return (np.sum(change, axis=(-1, -2)),)
 
 
 @implements(np.linalg.det)
@@ -146,13 +150,14 @@ class _LogDet:
     @staticmethod
     def vjp(inputs, outputs, cotangents):
         (A,), (_, logarithm), (_, g) = inputs, outputs, cotangents
-        return (_by_matrix(g) * _t(_inverse(A, logarithm, value_of(g))),)
+        inverse = _inverse(A, logarithm, value_of(g))
+        return (settled(_by_matrix(g) * _t(inverse), _by_matrix(g)),)
 
     @staticmethod
     def jvp(inputs, outputs, tangents):
         (A,), (_, logarithm), (dA,) = inputs, outputs, tangents
         inverse = _inverse(A, logarithm, np.any(value_of(dA) != 0, axis=(-1, -2)))
-        return None, np.sum(_t(inverse) * dA, axis=(-1, -2))
+        return None, np.sum(settled(_t(inverse) * dA, dA), axis=(-1, -2))
 
 
 @implements(np.linalg.slogdet)

@@ -7,12 +7,24 @@ from fastad._record import implements
 
 from .arguments import operand, summed_to
 
-__all__ = ["cholesky", "inv", "solve"]
+__all__ = ["cholesky", "inv", "settled", "solve"]
 
 
 def _t(x):
     """The matrices of a stack, transposed."""
     return np.swapaxes(x, -1, -2)
+
+
+def settled(derivative, *seeds):
+    """`derivative` (matrices), but zero where the seeds (cotangents, tangents) of a matrix are.
+
+    A seed that is zero stays zero when it meets a NaN: a matrix that nobody wants the derivative of
+    may hold anything.
+    """
+    if np.all(np.isfinite(value_of(derivative))):
+        return derivative
+    idle = [np.all(value_of(seed) == 0, axis=(-1, -2), keepdims=True) for seed in seeds]
+    return np.where(np.logical_and.reduce(np.broadcast_arrays(*idle)), 0.0, derivative)
 
 
 class _Solve:
@@ -22,18 +34,19 @@ class _Solve:
     def vjp(inputs, outputs, cotangents):
         (A, b), (x,), (g,) = inputs, outputs, cotangents
         if b.ndim == 1:
-            y = np.linalg.solve(_t(A), g[..., None])
-            return summed_to(-(y @ x[..., None, :]), A.shape), summed_to(y[..., 0], b.shape)
-        y = np.linalg.solve(_t(A), g)
-        return summed_to(-(y @ _t(x)), A.shape), summed_to(y, b.shape)
+            x, g = x[..., None], g[..., None]
+        y = settled(np.linalg.solve(_t(A), g), g)
+        product = settled(y @ _t(x), g)
+        y = y[..., 0] if b.ndim == 1 else y
+        return summed_to(-product, A.shape), summed_to(y, b.shape)
 
     @staticmethod
     def jvp(inputs, outputs, tangents):
         (A, b), (x,), (dA, db) = inputs, outputs, tangents
         if b.ndim == 1:
-            change = db[..., None] - dA @ x[..., None]
-            return (np.linalg.solve(A, change)[..., 0],)
-        return (np.linalg.solve(A, db - dA @ x),)
+            x, db = x[..., None], db[..., None]
+        dx = settled(np.linalg.solve(A, db - dA @ x), dA, db)
+        return (dx[..., 0] if b.ndim == 1 else dx,)
 
 
 @implements(np.linalg.solve)
@@ -49,11 +62,11 @@ class _Inverse:
     @staticmethod
     def vjp(inputs, outputs, cotangents):
         transposed = _t(outputs[0])
-        return (-(transposed @ cotangents[0] @ transposed),)
+        return (settled(-(transposed @ cotangents[0] @ transposed), cotangents[0]),)
 
     @staticmethod
     def jvp(inputs, outputs, tangents):
-        return (-(outputs[0] @ tangents[0] @ outputs[0]),)
+        return (settled(-(outputs[0] @ tangents[0] @ outputs[0]), tangents[0]),)
 
 
 @implements(np.linalg.inv)
@@ -81,13 +94,13 @@ class _Cholesky:
         inner = _lower_half(_t(L) @ g)
         # L⁻ᵀ inner L⁻¹, by two triangular systems.
         left = np.linalg.solve(_t(L), inner)
-        return (_symmetric(_t(np.linalg.solve(_t(L), _t(left)))),)
+        return (settled(_symmetric(_t(np.linalg.solve(_t(L), _t(left)))), g),)
 
     @staticmethod
     def jvp(inputs, outputs, tangents):
         (L,), (dA,) = outputs, tangents
         left = np.linalg.solve(L, _symmetric(dA))
-        return (L @ _lower_half(_t(np.linalg.solve(L, _t(left)))),)
+        return (settled(L @ _lower_half(_t(np.linalg.solve(L, _t(left)))), dA),)
 
 
 @implements(np.linalg.cholesky)
