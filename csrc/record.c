@@ -13,6 +13,21 @@
 
 static unsigned active(const fad_tape *tape, uint32_t node) { return tape->nodes[node].flags & FAD_IS_ACTIVE; }
 
+/* Appends a node of type and shape given, scalar where both allow it, and tells where its value goes. The pointer
+ * is good until the next append. */
+static fad_status new_value(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux, int dtype,
+                            const fad_shape *shape, fad_array *to, uint32_t *out)
+{
+    if (shape->ndim == 0 && dtype == FAD_F64) {
+        fad_value zero = {.number = 0};
+        TRY(fad_push(tape, op, flags | FAD_HAS_ARRAY, a, b, aux, zero, out));
+    } else {
+        TRY(fad_new_array(tape, op, flags, a, b, aux, dtype, shape, out));
+    }
+    *to = fad_value_array(tape, *out);
+    return FAD_OK;
+}
+
 /* --- element-wise --- */
 
 static int wider(int x, int y)
@@ -94,9 +109,9 @@ static fad_status record_arrays(fad_tape *tape, int op, size_t arity, const uint
     if (predicate || fad_ops[op].kind == FAD_FLAT)
         flags = 0;
     int result = predicate ? FAD_BOOL : dtype;
-    TRY(fad_new_array(tape, op, flags, operands[0], operands[1], operands[2], result, shape, out));
+    fad_array values[3], to;
+    TRY(new_value(tape, op, flags, operands[0], operands[1], operands[2], result, shape, &to, out));
     /* Values are read after the append, which may move them. */
-    fad_array values[3], to = *tape->values[*out].array;
     const fad_array *pointers[3];
     scalar_room room[3];
     for (size_t k = 0; k < arity; k++) {
@@ -149,21 +164,6 @@ fad_status fad_record_cast(fad_tape *tape, uint32_t a, int dtype, uint32_t *out)
     TRY(fad_new_array(tape, FAD_CAST, flags, a, 0, 0, dtype, shape, out));
     fad_array value = fad_value_array(tape, a);
     fad_copy(tape->values[*out].array, &value);
-    return FAD_OK;
-}
-
-/* Appends a node of type and shape given, scalar where both allow it, and tells where its value goes. The pointer
- * is good until the next append. */
-static fad_status new_value(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux, int dtype,
-                            const fad_shape *shape, fad_array *to, uint32_t *out)
-{
-    if (shape->ndim == 0 && dtype == FAD_F64) {
-        fad_value zero = {.number = 0};
-        TRY(fad_push(tape, op, flags | FAD_HAS_ARRAY, a, b, aux, zero, out));
-    } else {
-        TRY(fad_new_array(tape, op, flags, a, b, aux, dtype, shape, out));
-    }
-    *to = fad_value_array(tape, *out);
     return FAD_OK;
 }
 

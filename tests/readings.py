@@ -1,8 +1,8 @@
 """All the ways in which fastad can be asked for the derivatives of a row of the table.
 
-A reading of first order takes a function and its operands, one column (a vector of points) each, and
-gives the partials: a list with one vector for each operand. One of higher order takes the order, too,
-and gives {orders: vector}, where orders[k] says how often operand k is differentiated by.
+A reading of first order takes a function and its operands, one column (a vector of points) each,
+and gives the partials: a list with one vector for each operand. One of higher order takes the
+order, too, and gives {orders: vector}, where orders[k] is how often operand k is differentiated by.
 """
 
 import itertools

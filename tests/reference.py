@@ -1,7 +1,8 @@
 """The oracle: derivatives from values alone, by finite differences; none of ours is ever read.
 
-Central differences of fourth order: with steps h and 2h the error is O(h**4). For the rows of the table
-of primitives: their values in mpmath, differentiated there, and extrapolated differences in long doubles.
+Central differences of fourth order: with steps h and 2h the error is O(h**4). For the rows of the
+table of primitives: their values in mpmath, differentiated there, and extrapolated differences in
+long doubles.
 """
 
 import itertools
@@ -151,7 +152,7 @@ EXACT = {
 
 
 def exact_partial(name, point, orders):
-    """Partial derivative of a row, `orders[k]` times by operand k, to well over double precision."""
+    """Partial derivative of a row, `orders[k]` times by operand k, to more than double precision."""
     with mpmath.workdps(60):
         point = [mp.mpf(float(x)) for x in point]
         if not any(orders):
@@ -192,7 +193,8 @@ def finite_partial(f, columns, orders):
     """Partial derivatives of element-wise f at many points, from its values in long doubles alone.
 
     `columns` holds one array for each operand. Of several first steps, the one whose extrapolation
-    settles best counts: the large for smooth functions, the small beside a kink.
+    settles best counts: the large for smooth functions, the small beside a kink. Comes with the
+    distance of the last two estimates, which is large where none settles.
     """
     columns = [np.asarray(x, np.longdouble) for x in columns]
     sizes = [np.minimum(1, abs(x)) for x in columns]
@@ -200,5 +202,5 @@ def finite_partial(f, columns, orders):
     for exponent in (-4, -5, -6, -7, -9, -12):
         steps = [size * np.longdouble(2) ** exponent for size in sizes]
         estimate, spread = _extrapolated(f, columns, orders, steps)
-        best, error = np.where(spread < error, estimate, best), np.minimum(spread, error)
-    return best
+        best, error = np.where(spread < error, estimate, best), np.fmin(spread, error)
+    return best.astype(float), error.astype(float)

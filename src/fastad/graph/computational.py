@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .drawable import Drawable
 from .explanation import Explanation, explain
 from .gates import (
     ConstantGate,
@@ -21,12 +21,11 @@ from .gates import (
 from .inputs import ByHand, Source, checked_value, matched_inputs
 from .operations import SHORT_NAMES, element_operations, new_gate
 from .picture import show_value
-from .portrait import portrait
 from .recorded import ClosedTape, Recording, parameter_names, take
 from .topological import topological_sort
 
 
-class ComputationalGraph:
+class ComputationalGraph(Drawable):
     """A graph of gates, built by hand or taken from a recorded function.
 
     Gates are added with `input`, `constant` and `gate`; every
@@ -373,35 +372,3 @@ class ComputationalGraph:
         self._require(2)
         gates = [gate for gate in self.nodes_topologically_sorted() if gate.op != "constant"]
         return explain(gates, self.output)
-
-    def to_svg(self) -> str:
-        """Draw as SVG, left to right; needs ``pip install fastad[graph]``."""
-        from .svg import to_svg
-
-        return to_svg(portrait(self))
-
-    def to_dot(self) -> str:
-        """Write in the DOT language of Graphviz."""
-        from .dot import to_dot
-
-        return to_dot(portrait(self))
-
-    def to_text(self) -> str:
-        """Draw with characters; needs ``pip install fastad[graph]``."""
-        from .textual import to_text
-
-        return to_text(portrait(self))
-
-    def draw(self, path: str | Path) -> None:
-        """Write a drawing to a file that ends in .svg, .dot or .txt."""
-        path = Path(path)
-        drawers = {".svg": self.to_svg, ".dot": self.to_dot, ".txt": self.to_text}
-        if path.suffix not in drawers:
-            raise ValueError(f"{path.name}: a drawing ends in one of {', '.join(drawers)}")
-        path.write_text(drawers[path.suffix](), encoding="utf-8")
-
-    def _repr_svg_(self) -> str | None:
-        try:
-            return self.to_svg()
-        except ImportError:  # a notebook then shows the repr
-            return None

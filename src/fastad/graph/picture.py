@@ -22,7 +22,7 @@ _SIGNS = {
     "divide": "÷",
     "negative": "neg",
     "power": "^",
-    "square": "²",
+    "square": "x²",
     "sqrt": "√",
     "cbrt": "∛",
     "reciprocal": "1/·",
@@ -44,11 +44,15 @@ _SIGNS = {
 
 @dataclass(frozen=True)
 class PictureNode:
-    """A node: the `symbol` inside, the `caption` beside it (may be empty)."""
+    """A node: the `symbol` inside, the `caption` beside it (may be empty).
+
+    `is_ordered` says that the edges that enter it carry numbers.
+    """
 
     kind: Kind
     symbol: str
     caption: str = ""
+    is_ordered: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,19 +40,23 @@ def portrait(graph: ComputationalGraph) -> Picture:
 def _node(gate: Gate) -> PictureNode:
     if gate.op == "input":
         return PictureNode("input", gate.name)
-    return PictureNode("gate", sign(gate.op), "" if _is_numbered(gate) else gate.name)
+    caption = "" if _is_numbered(gate) else gate.name
+    return PictureNode("gate", sign(gate.op), caption, _is_ordered(gate))
 
 
 def _edge(source: int, target: int, gate: Gate, position: int) -> PictureEdge:
     operand = gate.operands[position]
-    is_ordered = len(gate.operands) > 1 and gate.op not in _COMMUTATIVE
     return PictureEdge(
         source,
         target,
         "" if operand.op == "constant" else show_value(operand.value),
         show_value(gate.shares[position]) if gate.shares and operand.op != "constant" else "",
-        str(position + 1) if is_ordered else "",
+        str(position + 1) if _is_ordered(gate) else "",
     )
+
+
+def _is_ordered(gate: Gate) -> bool:
+    return len(gate.operands) > 1 and gate.op not in _COMMUTATIVE
 
 
 def _is_numbered(gate: Gate) -> bool:

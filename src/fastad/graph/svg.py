@@ -108,8 +108,10 @@ def _node_size(node: PictureNode) -> Size:
 
 
 def _shape_width(node: PictureNode) -> float:
-    text = 8.0 * len(node.symbol) + (20.0 if node.kind == "gate" else 14.0)
-    return max(2 * RADIUS, text) if node.kind in ("gate", "input") else text
+    text = 8.0 * len(node.symbol)
+    if node.kind == "gate":
+        return max(2 * RADIUS, text + (30.0 if node.is_ordered else 18.0))
+    return max(2 * RADIUS if node.kind == "input" else 0.0, text + 14.0)
 
 
 def _shape_height(node: PictureNode) -> float:
@@ -169,9 +171,10 @@ def _legend(picture: Picture, top: float) -> Iterator[str]:
 def _node(node: PictureNode, box: Box) -> Iterator[str]:
     if node.kind != "output":
         yield _shape(node.kind, Box(box.x, box.y, _shape_width(node), _shape_height(node)))
+    shift = 3.0 if node.is_ordered and len(node.symbol) > 1 else 0.0  # room for the numbers
     size = "sign" if len(node.symbol) == 1 and node.kind == "gate" else "symbol"
     drop = 6.0 if size == "sign" else 4.5
-    yield _text(size, box.x, box.y + drop, node.symbol)
+    yield _text(size, box.x + shift, box.y + drop, node.symbol)
     if node.caption:
         yield _text("caption", box.x, box.y + _shape_height(node) / 2 + CAPTION - 2, node.caption)
 

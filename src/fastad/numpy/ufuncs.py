@@ -33,4 +33,6 @@ def ldexp(x, exponent):
 @implements(np.float_power)
 def float_power(x, y):
     """Power in float64, whatever the operands' types."""
-    return np.power(*(cast(v, np.float64) if is_array(v) else np.asarray(v, np.float64) for v in (x, y)))
+    return np.power(
+        *(cast(v, np.float64) if is_array(v) else np.asarray(v, np.float64) for v in (x, y))
+    )
