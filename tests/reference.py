@@ -152,7 +152,7 @@ EXACT = {
 
 
 def exact_partial(name, point, orders):
-    """Partial derivative of a row, `orders[k]` times by operand k, to more than double precision."""
+    """Partial derivative of a row, `orders[k]` times by operand k, well beyond doubles."""
     with mpmath.workdps(60):
         point = [mp.mpf(float(x)) for x in point]
         if not any(orders):
