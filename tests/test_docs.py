@@ -5,9 +5,12 @@ import doctest
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastad as fad
+from fastad import _core
+from fastad._ops import UFUNCS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -84,6 +87,24 @@ def test_verbs_exist(path):
     verbs = set(re.findall(r"`make ([a-z]\w*)", read(path)))
     rules = set(re.findall(r"^(\w[\w-]*):", read("Makefile"), re.MULTILINE))
     assert verbs <= rules
+
+
+def listed_functions():
+    """The NumPy functions that the user guide lists, as objects."""
+    text = read("docs/user-guide.md").split("<!-- rules -->")[1].split("<!-- end -->")[0]
+    for line in re.sub(r"\n  +", " ", text).strip().splitlines():
+        family, names = line.removeprefix("- ").split(": ")
+        module = np.linalg if family == "numpy.linalg" else np
+        yield from (getattr(module, name) for name in names.split())
+
+
+def test_the_user_guide_lists_every_rule():
+    import fastad.numpy  # noqa: F401  (registers them)
+
+    rules = {rule for rule in (*_core.FUNCTIONS, *UFUNCS) if not isinstance(rule, tuple)}
+    listed = set(listed_functions())
+    names = {"without a rule": listed - rules, "not listed": rules - listed}
+    assert {k: sorted(f.__name__ for f in v) for k, v in names.items() if v} == {}
 
 
 # --- the checker is checked ---------------------------------------------------------------------
