@@ -39,6 +39,8 @@ def flag(value):
 
 def normalized_axes(axis, ndim):
     """An axis argument (None, an integer or a tuple of them) as a sorted tuple of axes."""
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
     if axis is None:
         return tuple(range(ndim))
     return tuple(sorted(normalize_axis_tuple(axis, ndim)))
@@ -46,6 +48,9 @@ def normalized_axes(axis, ndim):
 
 def dropped(shape, axes, keepdims=False):
     """`shape` after a reduction over `axes`."""
+    if len(axes) == 1:
+        (axis,) = axes
+        return shape[:axis] + (1,) * keepdims + shape[axis + 1 :]
     if keepdims:
         return tuple([1 if i in axes else n for i, n in enumerate(shape)])
     return tuple([n for i, n in enumerate(shape) if i not in axes])

@@ -33,23 +33,22 @@ __all__ = [
 
 def as_shape(wanted):
     """A shape argument (an integer or several) as a tuple."""
-    wanted = (wanted,) if np.ndim(wanted) == 0 else wanted
+    if not isinstance(wanted, (tuple, list, np.ndarray)):
+        wanted = (wanted,)
     return tuple([operator.index(n) for n in wanted])
 
 
-def resolved_shape(wanted, old):
+def resolved_shape(wanted, size):
     """The shape argument of reshape as a tuple without -1; NumPy's errors where it does not fit."""
-    wanted = as_shape(wanted)
-    size = math.prod(old)
-    if wanted.count(-1) > 1:
+    shape = as_shape(wanted)
+    if min(shape, default=0) >= 0:
+        return shape
+    if sum(n < 0 for n in shape) > 1:
         raise ValueError("can only specify one unknown dimension")
-    if -1 in wanted:
-        known = -math.prod(wanted)
-        if known and size % known == 0:
-            wanted = tuple([size // known if n == -1 else n for n in wanted])
-    if math.prod(wanted) != size or min(wanted, default=0) < 0:
-        raise ValueError(f"cannot reshape array of size {size} into shape {wanted}")
-    return wanted
+    known = math.prod([n for n in shape if n >= 0])
+    if known == 0 or size % known:
+        raise ValueError(f"cannot reshape array of size {size} into shape {shape}")
+    return tuple([size // known if n < 0 else n for n in shape])
 
 
 def _reversed(x):
@@ -61,7 +60,7 @@ def reshape(a, /, shape=None, order="C", *, copy=None):
     """Other shape, in C or Fortran order of the elements."""
     if shape is None:
         raise TypeError("reshape() missing 1 required positional argument: 'shape'")
-    shape = resolved_shape(shape, a.shape)
+    shape = resolved_shape(shape, a.size)
     if order in ("C", "A"):
         return _core.reshape(a, shape)
     if order != "F":
@@ -202,7 +201,10 @@ def size(a, axis=None):
 
 @method("reshape")
 def _reshape_method(self, *shape, order="C", copy=None):
-    return reshape(self, shape[0] if len(shape) == 1 else shape, order)
+    wanted = shape[0] if len(shape) == 1 else shape
+    if order == "C":
+        return _core.reshape(self, resolved_shape(wanted, self.size))
+    return reshape(self, wanted, order)
 
 
 @method("transpose")

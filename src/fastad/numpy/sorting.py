@@ -1,5 +1,7 @@
 """Sorting: the order is found on the values, the elements are gathered."""
 
+import math
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
@@ -11,6 +13,16 @@ from .arguments import flag, refuse_out
 __all__ = ["argmax", "argmin", "argsort", "sort"]
 
 
+def _flat(indices, shape, axis):
+    """Flat places of indices along an axis, matched with the array of the given shape."""
+    if len(shape) == 1:
+        return indices
+    step = math.prod(shape[axis + 1 :])
+    lines = np.arange(math.prod(shape[:axis])).reshape(-1, 1, 1) * (step * shape[axis])
+    starts = (lines + np.arange(step)).reshape(*shape[:axis], 1, *shape[axis + 1 :])
+    return starts + indices * step
+
+
 @implements(np.sort)
 def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     """Sorted copy. Equal elements keep their order and each its own derivative."""
@@ -18,10 +30,9 @@ def sort(a, axis=-1, kind=None, order=None, *, stable=None):
         raise ValueError("Cannot specify order when the array has no fields.")
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
-    normalize_axis_index(axis, a.ndim)
+    axis = normalize_axis_index(axis, a.ndim)
     order = np.argsort(value_of(a), axis, kind="stable")
-    places = np.arange(a.size).reshape(a.shape)
-    return gather(a, np.take_along_axis(places, order, axis))
+    return gather(a, _flat(order, a.shape, axis))
 
 
 @method("sort")

@@ -3,7 +3,6 @@
 A label is a letter, or ``.0``, ``.1``, ... for the axes of an ellipsis, counted from the last.
 """
 
-from functools import lru_cache
 from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
@@ -121,7 +120,6 @@ def _pairs(subscripts, shapes):
     return tuple(pairs)
 
 
-@lru_cache(maxsize=1024)
 def plan_of(subscripts, shapes):
     """The plan for subscripts without blanks and operands of the given shapes."""
     terms, arrow, output = subscripts.partition("->")
