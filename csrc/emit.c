@@ -381,7 +381,7 @@ static fad_status reverse_node(emitter *e, uint32_t index, uint32_t g)
             uint32_t parent = fad_parent(tape, index, k);
             if (!wanted(e, parent))
                 continue;
-            TRY(times_partial(tape, FAD_ZMUL, index, k, g, &out));
+            TRY(times_partial(tape, FAD_IS_STRONG(n.op) ? FAD_SMUL : FAD_ZMUL, index, k, g, &out));
             if (out != FAD_NODE_NONE)
                 TRY(give(e, parent, out));
         }

@@ -20,6 +20,9 @@ typedef enum { FAD_LINEAR, FAD_BILINEAR, FAD_SMOOTH, FAD_KINK, FAD_FLAT, FAD_PRE
 typedef enum { FAD_AUX_NOTHING, FAD_AUX_SHAPE, FAD_AUX_NODE, FAD_AUX_SIDE, FAD_AUX_NUMBER } fad_aux_kind;
 enum { FAD_MANY = 255 };
 
+/* The strong-zero products: in their own derivatives a partial of 0 gives 0 too, whatever it meets. */
+#define FAD_IS_STRONG(op) ((op) == FAD_ZMUL || (op) == FAD_SMUL)
+
 #define FAD_IN_DEGREES 0x1.ca5dc1a63c1f8p+5 /* 180 / pi */
 #define FAD_IN_RADIANS 0x1.1df46a2529d39p-6 /* pi / 180 */
 

@@ -136,19 +136,21 @@ static inline void fad_scalar_reverse(int op, double g, const double *x, const d
 {
     (void)b;
     (void)c;
-#define REVERSE_1(PX, PY, PZ) *a += g * (PX)
-#define REVERSE_2(PX, PY, PZ) \
-    double to_b = g * (PY);   \
-    *a += g * (PX);           \
+#define TIMES(P) (strong && (P) == 0 ? 0 : g * (P))
+#define REVERSE_1(PX, PY, PZ) *a += TIMES(PX)
+#define REVERSE_2(PX, PY, PZ)  \
+    const double to_b = TIMES(PY); \
+    *a += TIMES(PX);           \
     *b += to_b
 #define REVERSE_3(PX, PY, PZ) \
-    *a += g * (PX);           \
-    *b += g * (PY);           \
-    *c += g * (PZ)
+    *a += TIMES(PX);          \
+    *b += TIMES(PY);          \
+    *c += TIMES(PZ)
     switch (op) {
 #define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
     case FAD_##NAME: {                                       \
         const double X = *x, Y = *y, Z = *z, V = *v;         \
+        enum { strong = FAD_IS_STRONG(FAD_##NAME) };         \
         (void)X, (void)Y, (void)Z, (void)V;                  \
         REVERSE_##ARITY(PX, PY, PZ);                         \
         break;                                               \
@@ -158,6 +160,7 @@ static inline void fad_scalar_reverse(int op, double g, const double *x, const d
     default:
         break;
     }
+#undef TIMES
 #undef REVERSE_1
 #undef REVERSE_2
 #undef REVERSE_3

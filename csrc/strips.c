@@ -173,14 +173,20 @@ static void accumulate_run(void *context, char **data, ptrdiff_t count, const pt
             operands[i] = s;
         }
         strip p = partial(w, j->op, j->k, operands[0], operands[1], operands[2], operands[3]);
+        strip g = {w, at[G], steps[G]};
+        if (FAD_IS_STRONG(j->op)) {
+            strip both[] = {g, p};
+            g = apply(FAD_SMUL, 2, both);
+            p = ONE;
+        }
         if (j->sum_to_double) {
             float part = 0;
-            multiply_into_f32(n, at[G], steps[G], p.data, p.step, (char *)&part, 0, false);
+            multiply_into_f32(n, g.data, g.step, p.data, p.step, (char *)&part, 0, false);
             *(double *)at[TO] += part;
         } else if (w->dtype == FAD_F64) {
-            multiply_into_f64(n, at[G], steps[G], p.data, p.step, at[TO], steps[TO], j->add || (done && !steps[TO]));
+            multiply_into_f64(n, g.data, g.step, p.data, p.step, at[TO], steps[TO], j->add || (done && !steps[TO]));
         } else {
-            multiply_into_f32(n, at[G], steps[G], p.data, p.step, at[TO], steps[TO], j->add || (done && !steps[TO]));
+            multiply_into_f32(n, g.data, g.step, p.data, p.step, at[TO], steps[TO], j->add || (done && !steps[TO]));
         }
         for (int i = 0; i < OPERANDS; i++)
             at[i] += n * steps[i];

@@ -783,3 +783,11 @@ def test_zero_sized_arrays():
     assert gradient.shape == (0,)
     gradient = fad.grad(lambda x: np.sum(x[1:1]) + x[0])(X)
     np.testing.assert_array_equal(gradient, [1, 0, 0])
+
+
+def test_unsigned_operands_above_int64():
+    with fad.Tape() as tape:
+        x = tape.variable(np.ones(2))
+        y = x * np.array([2**63, 1], np.uint64)
+        assert (y > np.uint64(2**62)).value.tolist() == [True, False]
+    np.testing.assert_array_equal(y.value, [2.0**63, 1.0])

@@ -512,9 +512,9 @@ cdef class Recorder:
         cdef const fad_shape *shape
         cdef Py_ssize_t dims[64]
         kind = a.dtype.kind
-        if a.dtype == FLOAT64:
-            dtype = FAD_F64
-        elif a.dtype == DTYPES[FAD_F32]:
+        if kind in "fu" and a.dtype.itemsize == 8:
+            dtype = FAD_F64   # of either byte order; uint64 because int64 does not hold it, as NumPy promotes the two
+        elif kind == "f" and a.dtype.itemsize == 4:
             dtype = FAD_F32
         elif kind in "iu":
             dtype = FAD_I64

@@ -139,7 +139,7 @@ static fad_status reverse(fad_sweep *sweep, fad_tape *tape, uint32_t output)
             continue;
         const fad_value *v = tape->values;
         fad_adjoint *adjoint = sweep->adjoints;
-        fad_scalar_reverse(n->op, g, v[n->a].number, v[n->b].number, v[n->aux].number, v[i].number,
+        fad_scalar_reverse(n->op, g, &v[n->a].number, &v[n->b].number, &v[n->aux].number, &v[i].number,
                            &adjoint[n->a].number, &adjoint[n->b].number, &adjoint[n->aux].number);
     }
     return FAD_OK;
