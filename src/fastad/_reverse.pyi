@@ -12,3 +12,6 @@ def sweep(
     wrt: Sequence[int],
     keep: bool = False,
 ) -> list[Any]: ...
+def push_scalars(
+    recorder: Recorder, wrt: Sequence[int], tangents: Sequence[Any], outputs: Sequence[int]
+) -> Any: ...  # list of float, or None where an array is involved
