@@ -128,6 +128,32 @@ static inline double fad_scalar_partial(int op, int k, double X, double Y, doubl
     }
 }
 
+/* One step of the forward loop: the tangent of a node from those of its operands (strong-zero products). */
+static inline double fad_scalar_tangent(int op, const double *x, const double *y, const double *z, const double *v,
+                                        double tx, double ty, double tz)
+{
+    (void)ty;
+    (void)tz;
+#define FORWARD_1(PX, PY, PZ) (tx == 0 ? 0 : tx * (PX))
+#define FORWARD_2(PX, PY, PZ) FORWARD_1(PX, PY, PZ) + (ty == 0 ? 0 : ty * (PY))
+#define FORWARD_3(PX, PY, PZ) FORWARD_2(PX, PY, PZ) + (tz == 0 ? 0 : tz * (PZ))
+    switch (op) {
+#define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
+    case FAD_##NAME: {                                       \
+        const double X = *x, Y = *y, Z = *z, V = *v;         \
+        (void)X, (void)Y, (void)Z, (void)V;                  \
+        return FORWARD_##ARITY(PX, PY, PZ);                  \
+    }
+#include "ops.def"
+#undef OP
+    default:
+        return 0;
+    }
+#undef FORWARD_1
+#undef FORWARD_2
+#undef FORWARD_3
+}
+
 /* One step of the reverse loop: adds adjoint times partial to the adjoints of the parents a, b, c of a node
  * whose own adjoint `g` is not zero (so the products are strong-zero products). `x` .. `v` point at the values of the
  * parents and the node; only what a partial uses is read. */

@@ -210,6 +210,8 @@ cdef extern from "fastad.h" nogil:
 cdef extern from "scalar.h" nogil:
     double fad_scalar_value(int op, double x, double y, double z)
     double fad_scalar_partial(int op, int k, double X, double Y, double Z, double V)
+    double fad_scalar_tangent(int op, const double *x, const double *y, const double *z, const double *v,
+                              double tx, double ty, double tz)
     void fad_scalar_reverse(int op, double g, const double *x, const double *y, const double *z, const double *v,
                             double *a, double *b, double *c)
 

@@ -1,5 +1,10 @@
 # cython: language_level=3, binding=False, boundscheck=False, wraparound=False, cdivision=True
-"""The reverse loop: partial derivatives of outputs with respect to every node before them."""
+"""The reverse loop: partial derivatives of outputs with respect to every node before them.
+
+The forward loop, its smaller sister for recordings of scalars, is here too.
+"""
+
+from libc.stdlib cimport calloc, free
 
 import numpy as np
 
@@ -164,3 +169,62 @@ cdef list kept(Recorder recorder, fad_sweep *s, size_t count):
         else:
             values.append(None)
     return values
+
+
+cdef bint sweep_up(fad_tape *tape, double *tangents, size_t low, size_t high) noexcept nogil:
+    """Tangents of the nodes low .. high from those already set; False where a node involves an array."""
+    cdef const fad_node *n
+    cdef const fad_value *values = tape.values
+    cdef double ta, tb, tc
+    cdef size_t i
+    for i in range(low, high + 1):
+        n = &tape.nodes[i]
+        if n.flags & FAD_HAS_ARRAY:
+            return False
+        if n.op >= FAD_ELEMENTWISE_COUNT or not n.flags & FAD_IS_ACTIVE:
+            continue
+        # Nodes before `low` do not depend on the variables.
+        ta = tangents[n.a - low] if n.a >= low else 0.0
+        tb = tangents[n.b - low] if n.b >= low else 0.0
+        tc = tangents[n.aux - low] if n.aux >= low else 0.0
+        if ta != 0 or tb != 0 or tc != 0:
+            tangents[i - low] = fad_scalar_tangent(n.op, &values[n.a].number, &values[n.b].number,
+                                                   &values[n.aux].number, &values[i].number, ta, tb, tc)
+    return True
+
+
+def push_scalars(Recorder recorder, wrt, tangents, outputs):
+    """Tangents of scalar outputs as floats, given those of the variables.
+
+    Parameters
+    ----------
+    wrt, outputs : sequence of int
+        Node numbers; `wrt` are variables.
+    tangents : sequence of float
+
+    Returns
+    -------
+    list of float, or None where an array is involved
+    """
+    cdef size_t low, high, i
+    cdef bint done
+    cdef uint32_t node
+    cdef double *t
+    if not wrt or not outputs:
+        return None
+    low, high = min(wrt), max([max(outputs), max(wrt)])
+    t = <double *>calloc(high - low + 1, sizeof(double))
+    if t == NULL:
+        raise MemoryError(f"no memory for {high - low + 1} tangents")
+    try:
+        for node, tangent in zip(wrt, tangents):
+            if fad_is_array(recorder.tape, node):
+                return None
+            t[node - low] = tangent
+        with nogil:
+            done = sweep_up(recorder.tape, t, low, high)
+        if not done:
+            return None
+        return [t[node - low] if node >= low else 0.0 for node in outputs]
+    finally:
+        free(t)

@@ -17,7 +17,7 @@ from fastad._containers import flatten, is_leaf, map_arrays, unflatten
 from fastad._core import Array, emit_reverse, emit_tangent, value_of
 from fastad._core import memory_limit as _memory_limit
 from fastad._record import current_recorder, recording
-from fastad._reverse import sweep
+from fastad._reverse import push_scalars, sweep
 
 __all__ = [
     "grad",
@@ -544,12 +544,12 @@ def jvp(f: Function, primals: Any, tangents: Any, has_aux: bool = False) -> Any:
     recorder = _acquire()
     try:
         with recording(recorder):
-            return _plain(_push_forward(recorder, f, primals, tangents, has_aux))
+            return _plain(_push_forward(recorder, f, primals, tangents, has_aux, plain=True))
     finally:
         _release(recorder)
 
 
-def _push_forward(recorder, f, primals, tangents, has_aux):
+def _push_forward(recorder, f, primals, tangents, has_aux, plain=False):
     call = _Call(recorder, f, tuple(range(len(primals))), primals, {}, has_aux)
     leaves, structure = flatten(call.output)
     outputs = [_array_output(recorder, leaf, "jvp") for leaf in leaves]
@@ -557,7 +557,11 @@ def _push_forward(recorder, f, primals, tangents, has_aux):
     if len(seeds) != len(call.variables):
         raise ValueError(f"tangents: expected {len(call.variables)} leaves, got {len(seeds)}")
     traced = [o for o in outputs if isinstance(o, Array)]
-    results = iter(emit_tangent(recorder, call.variables, seeds, traced))
+    # Outside of any recording, a recording of scalars alone needs no tangent nodes.
+    results = push_scalars(recorder, call.nodes, seeds, [o.node for o in traced]) if plain else None
+    if results is None:
+        results = emit_tangent(recorder, call.variables, seeds, traced)
+    results = iter(results)
     pushed = [next(results) if isinstance(o, Array) else _zeros_like(o) for o in outputs]
     value, tangent = unflatten(structure, outputs), unflatten(structure, pushed)
     return (value, tangent, call.aux) if has_aux else (value, tangent)
