@@ -619,7 +619,11 @@ cdef class Recorder:
             node = custom.nodes[i]
             if results[i] is None or not self.tape.nodes[node].flags & FAD_IS_ACTIVE:
                 continue
-            array = np.ascontiguousarray(results[i], DTYPES[fad_node_dtype(self.tape, node)])
+            given = np.asarray(results[i])
+            if given.dtype.kind not in "fiub":
+                raise TypeError(f"{rule_name(<object>custom.rule)}: the derivative by input {i} has dtype "
+                                f"{given.dtype}: expected real numbers")
+            array = np.ascontiguousarray(given, DTYPES[fad_node_dtype(self.tape, node)])
             self.check_rule_shape(<object>custom.rule, i, node, np.shape(results[i]))
             to.data = <char *>cnp.PyArray_DATA(array)
             to.shape = fad_node_shape(self.tape, node)
@@ -1199,7 +1203,14 @@ def custom(rule, inputs, values, n_out=None):
         PyMem_Free(nodes)
         PyMem_Free(dtypes)
         PyMem_Free(shapes)
-    return tuple([wrap(recorder, first + <uint32_t>i) for i in range(m)])
+    return tuple([custom_output(recorder, first + <uint32_t>i) for i in range(m)])
+
+
+cdef Array custom_output(Recorder recorder, uint32_t node):
+    """An output's Array. The first node of a rule is active for the rule's sake, even where its value is an index."""
+    cdef Array a = wrap(recorder, node)
+    a.active = a.active and fad_is_float(fad_node_dtype(recorder.tape, node))
+    return a
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -49,15 +49,17 @@ def _is_real(value):
 class _Rule:
     """A Function's call as the rule of its node."""
 
-    def __init__(self, function, ctx, plain_inputs, plain_outputs, positions, count):
+    def __init__(self, function, ctx, arguments, plain_outputs, positions):
         self.__name__ = function.__name__
         self.function, self.ctx = function, ctx
-        self.plain_inputs, self.plain_outputs = plain_inputs, plain_outputs
-        self.positions, self.count = positions, count
+        self.plain_inputs, self.plain_outputs = [arguments[i] for i in positions], plain_outputs
+        self.constants = [argument for i, argument in enumerate(arguments) if i not in positions]
+        self.positions, self.count = positions, len(arguments)
 
     def vjp(self, inputs, outputs, cotangents):
         known = list(zip(self.plain_inputs, inputs, strict=True))
         known += zip(self.plain_outputs, outputs, strict=True)
+        known += zip(self.constants, self.constants, strict=True)
         self.ctx._known = tuple(known)
         try:
             results = self.function.backward(self.ctx, *cotangents)
@@ -121,7 +123,7 @@ class Function:
         outputs = result if several else (result,)
         # An output that is an input is a value of its own: backward must tell them apart.
         outputs = tuple(_output(value, plain) for value in outputs)
-        rule = _Rule(cls, ctx, [plain[i] for i in positions], outputs, positions, len(args))
+        rule = _Rule(cls, ctx, plain, outputs, positions)
         arrays = _core.custom(rule, [args[i] for i in positions], outputs)
         return arrays if several else arrays[0]
 
