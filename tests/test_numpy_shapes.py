@@ -241,6 +241,18 @@ def test_equal_elements_keep_their_own_derivative_in_a_sort():
     np.testing.assert_array_equal(gradient(np.array([2.0, 1.0, 1.0])), [100, 1, 10])
 
 
+def test_masks_combine():
+    def f(x):
+        inside = (x > 0) & (x < 3) | ~(x < 9)
+        assert inside.dtype == bool
+        np.testing.assert_array_equal(inside.value, [False, True, False, True])
+        return np.sum(np.where(inside ^ (x > 9), x * x, 0.0))
+
+    np.testing.assert_array_equal(fad.grad(f)(np.array([-1.0, 2.0, 5.0, 9.0])), [0, 4, 0, 18])
+    with pytest.raises(TypeError, match="bitwise_and"):
+        fad.grad(lambda x: np.sum(x & x))(np.ones(2))
+
+
 def test_the_branch_not_taken_has_derivative_zero():
     x = np.array([-1.0, 0.0, 4.0])
     gradient = fad.grad(lambda x: np.sum(np.where(x > 0, np.sqrt(x), 0.0)))(x)

@@ -1,5 +1,7 @@
 """What the rules share: NumPy's arguments, and operations on an Array or an ndarray alike."""
 
+import math
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
@@ -10,11 +12,11 @@ __all__ = [
     "constant",
     "dropped",
     "flag",
+    "merged",
     "normalized_axes",
     "operand",
     "refuse_out",
     "reshaped",
-    "shape_of",
     "summed_to",
     "transposed",
 ]
@@ -56,16 +58,22 @@ def dropped(shape, axes, keepdims=False):
     return tuple([n for i, n in enumerate(shape) if i not in axes])
 
 
+def merged(x, axes, first=False):
+    """The Array with `axes` made one axis, the last or the first."""
+    shape = x.shape
+    kept = tuple([i for i in range(len(shape)) if i not in axes])
+    order = axes + kept if first else kept + axes
+    if order != tuple(range(len(shape))):
+        x = transpose(x, order)
+    one, rest = (math.prod([shape[i] for i in axes]),), tuple([shape[i] for i in kept])
+    return reshape(x, one + rest if first else rest + one)
+
+
 def operand(x):
     """`x` as an Array where it is or holds one, otherwise as an ndarray."""
     if type(x) is Array:
         return x
     return asarray(x) if is_array(x) else np.asarray(x)
-
-
-def shape_of(x):
-    """Shape of anything that a rule accepts as an operand."""
-    return x.shape if type(x) is Array else operand(x).shape
 
 
 def constant(value, like):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fastad._core import broadcast_to, concatenate, gather, reshape
+from fastad._core import broadcast_to, concatenate, gather, reshape, value_of
 from fastad._record import implements, method
 
 from .arguments import normalized_axes
@@ -40,7 +40,7 @@ def repeat(a, repeats, axis=None):
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
     axis = normalize_axis_index(axis, a.ndim)
-    repeats = np.asarray(repeats)
+    repeats = np.asarray(value_of(repeats))
     if repeats.size == 1:
         count = repeats.item()
         if count < 0 or repeats.dtype.kind not in "iub":

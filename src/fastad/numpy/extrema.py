@@ -9,15 +9,14 @@ from fastad._core import (
     is_array,
     reshape,
     select,
-    transpose,
     value_of,
 )
 from fastad._record import implements, method
 
-from .arguments import NO_VALUE, dropped, flag, normalized_axes, refuse_out
+from .arguments import NO_VALUE, dropped, flag, merged, normalized_axes, refuse_out
 from .reductions import floating, mask_to
 
-__all__ = ["clip", "max", "merged_last", "min", "ptp"]
+__all__ = ["clip", "max", "min", "ptp"]
 
 
 class _TiedExtremum:
@@ -33,19 +32,6 @@ class _TiedExtremum:
 
     def jvp(self, inputs, outputs, tangents):
         return (np.sum(np.where(self.mask, tangents[0], 0.0), axis=-1) / self.count,)
-
-
-def merged_last(x, axes):
-    """`x` (an Array or an ndarray) with `axes` moved to the end and made one."""
-    shape = x.shape
-    kept = tuple([i for i in range(len(shape)) if i not in axes])
-    if kept + axes != tuple(range(len(shape))):
-        x = x.transpose(kept + axes) if isinstance(x, np.ndarray) else transpose(x, kept + axes)
-    count = 1
-    for i in axes:
-        count *= shape[i]
-    merged = (*[shape[i] for i in kept], count)
-    return x.reshape(merged) if isinstance(x, np.ndarray) else reshape(x, merged)
 
 
 def _of_rows(x, argument):
@@ -89,7 +75,7 @@ def _extremum(function, argument, worst, a, axis, keepdims, initial, where):
     result_shape = dropped(a.shape, axes, keepdims)
     if where is not True:
         a = select(mask_to(where, a.shape), a, worst)
-    rows = merged_last(a, axes)
+    rows = merged(a, axes)
     if initial is not NO_VALUE:
         column = reshape(initial, (1,) * rows.ndim) if is_array(initial) else np.asarray(initial)
         column = np.broadcast_to(column, (*rows.shape[:-1], 1)).astype(rows.dtype)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from fastad._core import cast, concatenate, reshape, select, sum_to, transpose, value_of
+from fastad._core import cast, concatenate, reshape, select, sum_to, value_of
 from fastad._record import implements, method
 
-from .arguments import NO_VALUE, constant, dropped, flag, normalized_axes, refuse_out
+from .arguments import NO_VALUE, constant, dropped, flag, merged, normalized_axes, refuse_out
 
-__all__ = ["count_of", "floating", "mask_to", "mean", "merged_first", "prod", "sum", "total"]
+__all__ = ["count_of", "floating", "mask_to", "mean", "prod", "sum", "total"]
 
 
 def total(x, axis=None, keepdims=False):
@@ -91,18 +91,6 @@ def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=True):
     return total(x, axis, keepdims) / count
 
 
-def merged_first(x, axes):
-    """`x` with `axes` moved to the front and made one."""
-    shape = x.shape
-    kept = tuple([i for i in range(len(shape)) if i not in axes])
-    if axes + kept != tuple(range(len(shape))):
-        x = transpose(x, axes + kept)
-    count = 1
-    for i in axes:
-        count *= shape[i]
-    return reshape(x, (count, *[shape[i] for i in kept]))
-
-
 def _product_of_rows(rows):
     """Product along the first axis by a tree of multiplications: right where factors are zero."""
     count = rows.shape[0]
@@ -126,7 +114,7 @@ def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=NO_VALUE, w
     axes = normalized_axes(axis, x.ndim)
     if where is not True:
         x = select(mask_to(where, x.shape), x, 1.0)
-    result = _product_of_rows(merged_first(x, axes))
+    result = _product_of_rows(merged(x, axes, first=True))
     if flag(keepdims):
         result = reshape(result, dropped(x.shape, axes, True))
     return result if initial is NO_VALUE else result * initial

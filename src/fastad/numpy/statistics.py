@@ -10,13 +10,13 @@ from .arguments import (
     constant,
     dropped,
     flag,
+    merged,
     normalized_axes,
     operand,
     refuse_out,
     reshaped,
     transposed,
 )
-from .extrema import merged_last
 from .reductions import count_of, floating, mask_to, total
 from .reductions import mean as mean_of
 
@@ -148,7 +148,7 @@ def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
     if a.dtype.kind != "f":
         return np.median(value_of(a), axis=axis, keepdims=keepdims)
     axes = normalized_axes(axis, a.ndim)
-    rows = merged_last(a, axes)
+    rows = merged(a, axes)
     shape = dropped(a.shape, axes, keepdims)
     if rows.shape[-1] == 0:
         return constant(np.full(shape, np.nan, a.dtype), a)

@@ -1,4 +1,4 @@
-"""Ufuncs that are no row of the table: those with two outputs, an integer operand, or a type of their own."""
+"""Ufuncs that are no row of the table: two outputs, an integer operand, a type of their own."""
 
 import numpy as np
 
