@@ -363,8 +363,9 @@ cdef class Recorder:
         self.error = None
 
     def close(self):
-        """End recording; values and gradients stay readable."""
+        """End recording; values and gradients stay readable. The limit was recording's: a sweep may take more."""
         self.thread = 0
+        self.tape.limit = 0
 
     def reset(self, size_t keep=0):
         """End recording and forget everything, but for `keep` bytes of memory to be used again."""

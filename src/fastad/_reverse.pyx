@@ -70,7 +70,10 @@ cdef int seed(Recorder recorder, fad_sweep *sweep, Array output, object cotangen
     dtype = np.float32 if fad_node_dtype(recorder.tape, output.node) == FAD_F32 else np.float64
     given.shape = fad_node_shape(recorder.tape, output.node)
     shape = tuple([given.shape.dims[i] for i in range(given.shape.ndim)])
-    array = np.asarray(cotangent, dtype)
+    array = np.asarray(cotangent)
+    if (<object>array).dtype.kind not in "fiub":
+        raise TypeError(f"cotangent: expected real numbers, got dtype {(<object>array).dtype}")
+    array = np.asarray(array, dtype)
     if (<object>array).shape != shape:
         raise ValueError(f"cotangent of shape {(<object>array).shape} for an output of shape {shape}")
     if array.ndim:
