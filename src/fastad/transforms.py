@@ -261,9 +261,16 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
 
     @functools.wraps(f)
     def value_and_gradient(*args, **kwargs):
-        if len(args) == 1 and argnums == 0 and type(args[0]) in _PLAIN and not kwargs and not has_aux:
-            if current_recorder() is None and (type(args[0]) is float or args[0].dtype.char in "df"):
-                return _one_shot(f, args[0])
+        if (
+            len(args) == 1
+            and argnums == 0
+            and type(args[0]) in _PLAIN
+            and not kwargs
+            and not has_aux
+            and current_recorder() is None
+            and (type(args[0]) is float or args[0].dtype.char in "df")
+        ):
+            return _one_shot(f, args[0])
         outer = _outer(args)
         if outer is not None:
             return _nested(outer, lambda: _emit_gradient(outer, f, argnums, args, kwargs, has_aux))
@@ -289,7 +296,7 @@ _PLAIN = (np.ndarray, float)
 
 
 def _one_shot(f, x):
-    """Value and gradient at a plain float or floating array: what is asked for most, by the shortest way."""
+    """Value and gradient at a plain float or floating array: asked for most, by the shortest way."""
     recorder = _acquire()
     try:
         with recording(recorder):
@@ -375,6 +382,11 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     aux
         Only with `has_aux`.
 
+    Raises
+    ------
+    ValueError
+        When `vjp_function` is called: if the cotangent's structure or shapes are not the output's.
+
     Examples
     --------
     >>> y, pull = fad.vjp(lambda x: x**2, np.array([1.0, 2.0]))
@@ -416,6 +428,15 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     return (linear.value, linear.push, linear.aux) if has_aux else (linear.value, linear.push)
 
 
+def _check_seeds(seeds, likes, name):
+    """Refuse seeds that are not one for each of `likes`, of its shape."""
+    if len(seeds) != len(likes):
+        raise ValueError(f"{name}: expected {len(likes)} leaves, got {len(seeds)}")
+    for seed, like in zip(seeds, likes, strict=True):
+        if _shape(seed) != _shape(like):
+            raise ValueError(f"{name}: expected shape {_shape(like)}, got {_shape(seed)}")
+
+
 class _Linear:
     """A function linearised at a point: on its own tape, or on the recording it is inside of."""
 
@@ -443,13 +464,7 @@ class _Linear:
     def _seeds(self, given, likes, name):
         """Seeds of the traced among `likes`, as pairs."""
         leaves, _ = flatten(given)
-        if len(leaves) != len(likes):
-            raise ValueError(f"{name}: expected {len(likes)} leaves, got {len(leaves)}")
-        for leaf, like in zip(leaves, likes, strict=True):
-            shape = like.shape if isinstance(like, Array) else np.shape(like)
-            own = leaf.shape if isinstance(leaf, Array) else np.shape(leaf)
-            if own != shape:
-                raise ValueError(f"{name}: expected shape {shape}, got {own}")
+        _check_seeds(leaves, likes, name)
         return [pair for pair in zip(leaves, likes, strict=True) if isinstance(pair[1], Array)]
 
     def pull(self, cotangent):
@@ -526,6 +541,11 @@ def jvp(f: Function, primals: Any, tangents: Any, has_aux: bool = False) -> Any:
     output, tangent
         Value of `f` and its directional derivative; also aux with `has_aux`.
 
+    Raises
+    ------
+    ValueError
+        If structure or shapes of primals and tangents differ.
+
     Examples
     --------
     >>> fad.jvp(np.sin, 0.0, 2.0)
@@ -554,8 +574,7 @@ def _push_forward(recorder, f, primals, tangents, has_aux, plain=False):
     leaves, structure = flatten(call.output)
     outputs = [_array_output(recorder, leaf, "jvp") for leaf in leaves]
     seeds = [leaf for tangent in tangents for leaf in flatten(tangent)[0]]
-    if len(seeds) != len(call.variables):
-        raise ValueError(f"tangents: expected {len(call.variables)} leaves, got {len(seeds)}")
+    _check_seeds(seeds, call.variables, "tangents")
     traced = [o for o in outputs if isinstance(o, Array)]
     # Outside of any recording, a recording of scalars alone needs no tangent nodes.
     results = push_scalars(recorder, call.nodes, seeds, [o.node for o in traced]) if plain else None
