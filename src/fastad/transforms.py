@@ -296,7 +296,7 @@ _PLAIN = (np.ndarray, float)
 
 
 def _one_shot(f, x):
-    """Value and gradient at a plain float or floating array: asked for most, by the shortest way."""
+    """Value and gradient at a plain float or floating array: asked for most, the shortest way."""
     recorder = _acquire()
     try:
         with recording(recorder):
