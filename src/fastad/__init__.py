@@ -37,15 +37,15 @@ __all__ = [
     "Function",
     "Tape",
     "TapeError",
-    "check_grads",
+    "check_grads",  # noqa: F405 - these three are imported when they are used
     "grad",
-    "graph",
+    "graph",  # noqa: F405
     "hessian",
     "hvp",
     "jacobian",
     "jvp",
     "linearize",
-    "numpy",
+    "numpy",  # noqa: F405
     "set_memory_limit",
     "stop_gradient",
     "value_and_grad",

@@ -1,7 +1,7 @@
 """Nested containers of numbers and arrays as arguments and results.
 
-A number or array is a leaf and needs nothing; optree is imported when a tuple, list, dict or registered
-class comes.
+A number or array is a leaf and needs nothing; optree is imported when a tuple, list, dict or
+registered class comes.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def _optree():
 
 
 def flatten(x):
-    """Leaves of `x` in order, and what `unflatten` needs to put them back (None for a single leaf)."""
+    """Leaves of `x` in order, and what `unflatten` needs to put them back (None for one leaf)."""
     if is_leaf(x):
         return [x], None
     return _optree().tree_flatten(x, is_leaf=is_leaf)
@@ -42,7 +42,7 @@ def unflatten(structure, leaves):
 
 
 def map_arrays(function, x):
-    """`x` with `function` applied to the Arrays in plain tuples, lists, dicts and object arrays of it."""
+    """`x` with `function` applied to the Arrays in tuples, lists, dicts and object arrays of it."""
     if type(x) is Array:
         return function(x)
     if isinstance(x, dict):

@@ -13,7 +13,7 @@ METHODS = _core.METHODS
 
 
 def implements(*functions):
-    """Register the decorated function as the rule of NumPy functions (or ufuncs without a table row).
+    """Register the decorated function as the rule of NumPy functions, or ufuncs without a row.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def current_recorder():
     return recorder if recorder is not None and recorder.is_open else None
 
 
-class recording:
+class recording:  # noqa: N801 - read as a verb: with recording(r)
     """Context manager: `recorder` is the one that records."""
 
     __slots__ = ("recorder", "token")
