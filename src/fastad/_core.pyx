@@ -310,6 +310,14 @@ cdef fad_tape *idle[IDLE_TAPES]
 cdef int idle_count = 0
 
 
+def drop_idle_tapes():
+    """Free the tapes that wait for a next Recorder."""
+    global idle_count
+    while idle_count > 0:
+        idle_count -= 1
+        fad_tape_destroy(idle[idle_count])
+
+
 cdef class Recorder:
     """A tape and the right to record on it.
 

@@ -1,0 +1,221 @@
+"""No memory at allocation N, for N = 1, 2, 3, ... until all is well: nothing is lost, nothing leaks."""
+
+import gc
+import sys
+
+import numpy as np
+import pytest
+
+import fastad as fad
+from fastad import _core
+from fastad._record import current_recorder
+from fastad.transforms import _POOL
+
+X = np.linspace(0.1, 1.3, 6)
+M = np.arange(24.0).reshape(4, 6) / 10
+
+
+class Square(fad.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x, x + 1
+
+    @staticmethod
+    def backward(ctx, g, h):
+        (x,) = ctx.saved_tensors
+        return 2 * x * g + h
+
+
+def scalars(x):
+    a, b = x[0], x[1]
+    for _ in range(5):
+        a, b = np.sin(a) * b + 2.0, a / b - np.exp(-b)
+    return a * b
+
+
+def arrays(x):
+    return np.sum(np.sqrt(x) * x[::-1]) + np.sum((x[:, None] - x) ** 2) + np.prod(x)
+
+
+def indexing(x):
+    y = x[[3, 0, 0, 2]] * x[x > 0.5][0]
+    y[1:3] = x[:2]
+    y[[0]] += 1.0
+    return np.sum(np.concatenate([y, x])) + np.sum(np.stack([x[0], x[1] * x[2]]))
+
+
+def products(x):
+    return np.sum((M @ x) ** 2) + np.sum(np.cumsum(x) * x) + np.sum(np.outer(x, x) @ x)
+
+
+def rules(x):
+    square, more = Square.apply(x)
+    return np.sum(square * more) + np.linalg.norm(x)
+
+
+def many_constants(x):
+    return sum(x[0] * float(i) + np.sum(x * np.full(6, float(i))) for i in range(100))
+
+
+FUNCTIONS = [scalars, arrays, indexing, products, rules, many_constants]
+TRANSFORMS = {
+    "grad": lambda f: fad.grad(f)(X),
+    "jvp": lambda f: fad.jvp(f, X, np.ones(6))[1],
+    "hessian": lambda f: fad.hessian(f)(X),
+    "hvp": lambda f: fad.hvp(f, X, np.ones(6)),
+    "linearize": lambda f: fad.linearize(f, X)[1](np.ones(6)),
+    "vjp": lambda f: fad.vjp(f, X)[1](1.0)[0],
+}
+
+
+def forget_memory():
+    """Drop pooled and idle tapes, so that a call has to allocate all it needs."""
+    _POOL.clear()
+    _core.drop_idle_tapes()
+
+
+@pytest.fixture(autouse=True)
+def allocation_works_again():
+    yield
+    _core.fail_allocation(0)
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_every_allocation_fails_once(name, f):
+    transform = TRANSFORMS[name]
+    right = transform(f)
+    failed = 0
+    for n in range(1, 2000):
+        forget_memory()
+        _core.fail_allocation(n)
+        try:
+            result = transform(f)
+        except MemoryError:
+            failed += 1
+            _core.fail_allocation(0)
+            assert current_recorder() is None
+            np.testing.assert_array_equal(transform(f), right)
+            continue
+        finally:
+            _core.fail_allocation(0)
+        np.testing.assert_array_equal(result, right)
+        break
+    else:
+        raise AssertionError("still failing after 2000 allocations")
+    assert failed >= 5
+
+
+def test_a_tape_that_ran_out_is_whole():
+    forget_memory()
+    with fad.Tape() as tape:
+        x = y = tape.variable(0.5)
+        _core.fail_allocation(1)
+        with pytest.raises(MemoryError, match="no memory"):
+            while True:
+                y = np.sin(y)
+        _core.fail_allocation(0)
+        tape.verify()
+        count = len(tape)
+        y = np.sin(y)
+        assert len(tape) == count + 1
+    assert tape.gradient(y, x) > 0
+
+
+def test_no_memory_for_the_sweep():
+    with fad.Tape() as tape:
+        x = tape.variable(np.ones(300_000))
+        y = np.sum(np.sin(x) * x * x)
+    right = tape.gradient(y, x)
+    for n in range(1, 20):
+        _core.fail_allocation(n)
+        try:
+            again = tape.gradients(y)[x]
+        except MemoryError:
+            _core.fail_allocation(0)
+            np.testing.assert_array_equal(tape.gradient(y, x), right)
+        else:
+            np.testing.assert_array_equal(again, right)
+            break
+        finally:
+            _core.fail_allocation(0)
+    else:
+        raise AssertionError("the sweep still fails")
+
+
+def resident():
+    """Bytes of memory in use by the process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def everything():
+    for f in FUNCTIONS:
+        for transform in TRANSFORMS.values():
+            transform(f)
+
+
+def failing():
+    for f in FUNCTIONS:
+        for n in (1, 3, 6, 10):
+            for transform in TRANSFORMS.values():
+                forget_memory()
+                _core.fail_allocation(n)
+                try:
+                    transform(f)
+                except MemoryError:
+                    pass
+                finally:
+                    _core.fail_allocation(0)
+
+
+def raising():
+    class Mine(Exception):
+        pass
+
+    def broken(f):
+        def g(x):
+            f(x)
+            raise Mine
+
+        return g
+
+    for f in FUNCTIONS:
+        for transform in TRANSFORMS.values():
+            with pytest.raises(Mine):
+                transform(broken(f))
+
+
+@pytest.mark.parametrize("work", [everything, failing, raising], ids=lambda f: f.__name__)
+def test_no_object_leaks(work):
+    work()
+    work()
+    gc.collect()
+    before, blocks = len(gc.get_objects()), sys.getallocatedblocks()
+    for _ in range(3):
+        work()
+    gc.collect()
+    assert len(gc.get_objects()) - before < 50
+    assert sys.getallocatedblocks() - blocks < 400
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_no_memory_leaks():
+    """A leak of one array a call would be 400 MB here."""
+    x = np.ones(50_000)
+
+    def work():
+        fad.grad(lambda x: np.sum(np.sin(x) * x))(x)
+        fad.hvp(lambda x: np.sum(x**3), x, x)
+        with fad.Tape() as tape:
+            y = tape.variable(x) * 2
+            tape.gradient(np.sum(y), y)
+        fad.vjp(lambda x: x * x, x)[1](x)
+
+    for _ in range(20):
+        work()
+    before = resident()
+    for _ in range(200):
+        work()
+    assert resident() - before < 40e6
