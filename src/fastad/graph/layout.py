@@ -22,6 +22,8 @@ from typing import Any
 Size = tuple[float, float]
 Edge = tuple[int, int]
 
+LARGEST = 20_000  # places; a graph of a hundred nodes needs less than a thousand
+
 _MISSING = (
     "drawing a graph needs the layout library fast-sugiyama: pip install fastad[graph] "
     "(the DOT form needs no library)"
@@ -151,8 +153,16 @@ def layered_layout(
     ------
     ImportError
         If the layout library is not installed.
+    ValueError
+        If the graph is so large, or its edges so long, that nobody could read the drawing.
     """
     ranks = _ranks(len(sizes), edges)
+    count = len(sizes) + sum(2 * (ranks[target] - ranks[source]) for source, target in edges)
+    if count > LARGEST:
+        raise ValueError(
+            f"the graph is too large to be drawn: {len(sizes)} nodes and edges across "
+            f"{max(ranks)} columns (the DOT form has no limit)"
+        )
     places = [_Place(size, 2 * rank) for size, rank in zip(sizes, ranks, strict=True)]
     chains = [_chain(places, edge, label) for edge, label in zip(edges, labels, strict=True)]
     links = [link for chain in chains for link in pairwise(chain)]
