@@ -158,7 +158,7 @@ class _Compiler:
 
     def __init__(self, text: str, given: Collection[str]) -> None:
         self.steps: list[Step] = []
-        self._encoded = text.encode()
+        self._encoded = text.encode(errors="replace")
         self._given = given
         self._seen: dict[Any, int] = {}
 

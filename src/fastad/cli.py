@@ -198,7 +198,10 @@ def _graph(f: Expression, values: Mapping[str, Any]) -> Any:
 def _draw(graph: Any, file: str) -> None:
     if Path(file).suffix not in (".svg", ".dot", ".txt"):
         raise UsageError(f"--graph {file}: a drawing ends in .svg, .dot or .txt")
-    graph.draw(file)
+    try:
+        graph.draw(file)
+    except ValueError as error:  # too large to be read
+        raise UsageError(f"--graph {file}: {error}") from None
 
 
 def _head(formula: str, names: Sequence[str] | Mapping[str, Any]) -> str:
