@@ -35,7 +35,7 @@ def difference(f, x, h=1e-6):
 
 
 def check(f, x, rtol=1e-6):
-    """`f` on an Array has the value that it has on an ndarray, and the gradient of its differences."""
+    """`f` has the same value on an Array as on an ndarray, and the gradient of its differences."""
     value, gradient = fad.value_and_grad(f)(np.copy(x))
     np.testing.assert_allclose(value, f(np.copy(x)), rtol=1e-14)
     np.testing.assert_allclose(gradient, difference(f, x), rtol=rtol, atol=1e-8)
@@ -594,7 +594,7 @@ def test_writing_aliases_as_in_numpy(program):
 
 
 def test_the_input_may_be_written_to_inside():
-    """Inside f the argument is f's own; outside, the user's array and the point of the gradient stay."""
+    """Inside f the argument is f's own; the user's array and the point of the gradient stay."""
 
     def f(x):
         y = np.sum(x**3)

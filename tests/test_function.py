@@ -166,8 +166,12 @@ def test_several_outputs():
     c, s = math.cos(0.3), math.sin(0.3)
     assert gradient == pytest.approx((4 * c * c + 2 * s, -8 * c * s + 4 * c))
     # One of the outputs alone, either one: the other's cotangent is zero.
-    assert fad.grad(lambda r, t: Polar.apply(r, t)[0], (0, 1))(2.0, 0.3) == pytest.approx((c, -2 * s))
-    assert fad.grad(lambda r, t: Polar.apply(r, t)[1], (0, 1))(2.0, 0.3) == pytest.approx((s, 2 * c))
+    assert fad.grad(lambda r, t: Polar.apply(r, t)[0], (0, 1))(2.0, 0.3) == pytest.approx(
+        (c, -2 * s)
+    )
+    assert fad.grad(lambda r, t: Polar.apply(r, t)[1], (0, 1))(2.0, 0.3) == pytest.approx(
+        (s, 2 * c)
+    )
     J = fad.jacobian(lambda v: np.stack(Polar.apply(v[0], v[1])))(np.array([2.0, 0.3]))
     np.testing.assert_allclose(J, [[c, -2 * s], [s, 2 * c]])
     columns = fad.jvp(Polar.apply, (2.0, 0.3), (0.0, 1.0))[1]
@@ -199,7 +203,10 @@ def test_outputs_of_different_shapes():
         (lambda x: Multiply.apply(x, x * x), lambda x: x * x * x),
         (Exponential.apply, np.exp),
         (lambda x: Exponential.apply(np.sin(x)), lambda x: np.exp(np.sin(x))),
-        (lambda x: Polar.apply(x, x)[0] * Polar.apply(x, 2.0)[1], lambda x: x * np.cos(x) * x * np.sin(2.0)),
+        (
+            lambda x: Polar.apply(x, x)[0] * Polar.apply(x, 2.0)[1],
+            lambda x: x * np.cos(x) * x * np.sin(2.0),
+        ),
         (lambda x: Scale.apply(x * x, 3.0, ""), lambda x: 3 * x * x),
     ],
     ids=["multiply", "saved output", "composed", "several outputs", "constant"],

@@ -1,7 +1,8 @@
 """Random programs of scalar and array operations: every way to a derivative gives the same numbers.
 
-The oracle is the value alone: central differences of it. The numeric reverse sweep, the reverse sweep recorded as
-nodes and the forward sweep must agree with it, and with each other far more closely.
+The oracle is the value alone: central differences of it. The numeric reverse sweep, the reverse
+sweep recorded as nodes and the forward sweep must agree with it, and far more closely with each
+other.
 """
 
 import numpy as np
@@ -74,7 +75,9 @@ def run(program, x):
         if kind == "unary":
             value = UNARY[which](values[pick % len(values)])
         elif kind == "binary":
-            value = BINARY[which](values[pick % 100 % len(values)], values[pick // 100 % len(values)])
+            value = BINARY[which](
+                values[pick % 100 % len(values)], values[pick // 100 % len(values)]
+            )
         else:
             source = vectors[pick % len(vectors)]
             value = (VECTOR if kind == "vector" else REDUCE)[which](source)
@@ -89,7 +92,7 @@ def run(program, x):
 
 
 def difference(f, x):
-    """Central differences, extrapolated: error O(h^4). Gives the gradient and how far two steps disagree."""
+    """Central differences, extrapolated, and how far those of two steps disagree."""
 
     def at(h):
         g = np.empty(N)

@@ -1,7 +1,7 @@
 """fad.Tape: nodes, text form, partials by everything, limits, lifetimes.
 
-The text form of recordings is held against tests/golden/tape/*.txt. After a change that is meant to alter them:
-FASTAD_GOLDEN=write pytest tests/test_tape.py, and read the diff.
+The text form of recordings is held against tests/golden/tape/*.txt. After a change that is meant to
+alter them: FASTAD_GOLDEN=write pytest tests/test_tape.py, and read the diff.
 """
 
 import copy
@@ -235,7 +235,15 @@ def test_wrong_questions():
         tape.gradient(y, z)
     with pytest.raises(fad.TapeError, match="another tape"):
         tape.gradients(y)[z]
-    for wrong in ("text", 1j, None, np.array(["a"]), np.float16(1), np.longdouble(1), np.array([object()])):
+    for wrong in (
+        "text",
+        1j,
+        None,
+        np.array(["a"]),
+        np.float16(1),
+        np.longdouble(1),
+        np.array([object()]),
+    ):
         with fad.Tape() as t, pytest.raises(TypeError, match="value"):
             t.variable(wrong)
 
@@ -311,7 +319,7 @@ def test_nested_tapes():
             with pytest.raises(fad.TapeError, match="different tapes"):
                 x * y
         v = x * x
-        with pytest.raises(fad.TapeError, match="different tapes|closed"):
+        with pytest.raises(fad.TapeError, match=r"different tapes|closed"):
             v * u
     assert inner.gradient(u, y) == 6.0
     assert outer.gradient(v, x) == 4.0

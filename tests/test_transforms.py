@@ -1,4 +1,4 @@
-"""grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, linearize, stop_gradient; nested to any order."""
+"""The transforms, alone and nested to any order."""
 
 import math
 
@@ -339,9 +339,13 @@ def test_orders_of_an_array_function(order):
     def along(s):
         return f(X + s * t)
 
-    coefficients = np.polynomial.Polynomial.fit(
-        np.linspace(-1, 1, 5), [along(s) for s in np.linspace(-1, 1, 5)], 4, domain=[-1, 1]
-    ).convert().coef
+    coefficients = (
+        np.polynomial.Polynomial.fit(
+            np.linspace(-1, 1, 5), [along(s) for s in np.linspace(-1, 1, 5)], 4, domain=[-1, 1]
+        )
+        .convert()
+        .coef
+    )
     exact = coefficients[order] * math.factorial(order)
     g = f
     for _ in range(order):
@@ -363,7 +367,7 @@ def test_perturbation_confusion():
             assert outer(lambda x: x * inner(lambda y: x * y)(2.0))(3.0) == 6.0  # noqa: B023
             assert outer(lambda x: inner(lambda y: y * y * x)(x))(3.0) == 12.0  # noqa: B023
             assert outer(lambda x: inner(lambda y: x)(x))(3.0) == 0.0  # noqa: B023
-    # Manzyuk et al., "Perturbation confusion in forward automatic differentiation" (2019), section 4:
+    # Manzyuk et al., "Perturbation Confusion in Forward Automatic Differentiation" (2019), 4:
     # a derivative that is passed out of a function and differentiated again.
     s = lambda u: lambda f: lambda x: f(x + u)
     shifted = fad.jvp(lambda u: s(u)(math_exp)(1.0), 0.0, 1.0)[1]
@@ -478,7 +482,7 @@ TRAPS = [
 @pytest.mark.parametrize(("f", "x", "expected"), TRAPS, ids=range(len(TRAPS)))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_strong_zero(f, x, expected):
-    """The branch that is not taken contributes nothing, in every mode and shape, whatever its partial."""
+    """The branch that is not taken contributes nothing, in every mode, whatever its partial."""
     assert fad.grad(f)(x) == expected
     assert fad.jvp(f, x, 1.0)[1] == expected
     assert fad.jacobian(f)(x) == expected
