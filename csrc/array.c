@@ -193,10 +193,24 @@ static void add_run(void *context, char **data, ptrdiff_t count, const ptrdiff_t
     bound->loop(args, &count, three, bound->data);
 }
 
+/* The sum of operands of two floating types, in the type of the result. */
+static void add_converted_run(void *context, char **data, ptrdiff_t count, const ptrdiff_t *steps)
+{
+    const conversion *types = context;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        char *to = data[0] + i * steps[0];
+        store(to, types->to, load(to, types->to) + load(data[1] + i * steps[1], types->from));
+    }
+}
+
 static void add_over(const fad_loops *loops, const fad_shape *shape, const fad_array *to, const fad_array *from)
 {
     fad_bound_loop bound = loops->elementwise[FAD_ADD][to->dtype];
-    run_two(shape, to, from, add_run, &bound);
+    conversion types = {to->dtype, from->dtype};
+    if (to->dtype == from->dtype)
+        run_two(shape, to, from, add_run, &bound);
+    else
+        run_two(shape, to, from, add_converted_run, &types);
 }
 
 void fad_add(const fad_loops *loops, const fad_array *to, const fad_array *from)

@@ -879,6 +879,8 @@ cdef object record_operands(int op, tuple operands):
     if dtype < 0:
         dtype = FAD_F64
     if fad_ops[op].kind == FAD_PREDICATE:
+        if not any_array(recorder, nodes, arity):
+            return np.bool_(scalar_predicate(recorder, op, nodes, arity))
         if floats and not fad_is_float(dtype):
             dtype = FAD_F64
         elif dtype == FAD_BOOL and weak_number(operands):
@@ -899,6 +901,20 @@ cdef object record_operands(int op, tuple operands):
 cdef bint small_integer(object x):
     """Whether `x` is an array or NumPy number of 8 or 16 bits."""
     return isinstance(x, (ndarray, generic)) and x.dtype.itemsize <= 2
+
+
+cdef bint any_array(Recorder recorder, uint32_t *nodes, int n):
+    cdef int k
+    for k in range(n):
+        if fad_is_array(recorder.tape, nodes[k]):
+            return True
+    return False
+
+
+cdef bint scalar_predicate(Recorder recorder, int op, uint32_t *nodes, int arity):
+    """A predicate of scalars: a plain truth value, as from Python's comparisons."""
+    cdef double x = recorder.tape.values[nodes[0]].number
+    return fad_scalar_value(op, x, recorder.tape.values[nodes[arity - 1]].number, 0.0) != 0
 
 
 cdef bint weak_number(tuple operands):
