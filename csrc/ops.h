@@ -47,5 +47,8 @@ double fad_constant_partial(int op, int k);
 /* What the partial of element-wise `op` by operand `k` depends on, as a set of these bits. */
 enum { FAD_USES_X = 1, FAD_USES_Y = 2, FAD_USES_Z = 4, FAD_USES_V = 8 };
 unsigned fad_partial_uses(int op, int k);
+/* How many calls that partial makes; strips.c has room for FAD_MOST_CALLS. */
+enum { FAD_MOST_CALLS = 16 };
+unsigned fad_partial_calls(int op, int k);
 
 #endif

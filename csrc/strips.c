@@ -3,7 +3,7 @@
 #include "array.h"
 #include "sweep.h"
 
-enum { STRIP = 512, TEMPORARIES = 16, CONSTANTS = 16 };
+enum { STRIP = 512, TEMPORARIES = FAD_MOST_CALLS, CONSTANTS = 2 * FAD_MOST_CALLS + 2 };
 
 typedef struct {
     const fad_loops *loops;
@@ -23,7 +23,7 @@ typedef struct {
 
 static strip constant(workspace *w, double value)
 {
-    double *room = &w->constant[w->constants++ % CONSTANTS];
+    double *room = &w->constant[w->constants++];
     if (w->dtype == FAD_F64)
         *room = value;
     else
@@ -43,7 +43,7 @@ static strip apply(int op, size_t arity, const strip *x)
         if (steps[k])
             count = w->count; /* else all are constant over the run, and so is the result */
     }
-    strip result = {w, (char *)w->room[w->temporaries++ % TEMPORARIES], 0};
+    strip result = {w, (char *)w->room[w->temporaries++], 0};
     ptrdiff_t size = fad_ops[op].kind == FAD_PREDICATE ? 1 : (ptrdiff_t)fad_itemsize(w->dtype);
     args[arity] = result.data;
     steps[arity] = size;

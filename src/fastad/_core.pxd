@@ -73,6 +73,9 @@ cdef extern from "fastad.h" nogil:
         const char *partials[3]
         const char *doc
     const fad_op_info fad_ops[]
+    enum:
+        FAD_MOST_CALLS
+    unsigned fad_partial_calls(int op, int k)
 
     ctypedef struct fad_shape:
         uint32_t id

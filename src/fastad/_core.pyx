@@ -165,6 +165,9 @@ def elementwise_table():
     cdef int i, k
     for i in range(FAD_ELEMENTWISE_COUNT):
         info = &fad_ops[i]
+        if max([fad_partial_calls(i, k) for k in range(info.arity)]) > FAD_MOST_CALLS:
+            raise ImportError(f"{info.name.decode()}: a partial of its row in ops.def makes more than {FAD_MOST_CALLS} "
+                              "calls: raise FAD_MOST_CALLS")
         domains = tuple([info.domains[min(k, 1)].decode() for k in range(info.arity)])
         partials = tuple([info.partials[k].decode() for k in range(info.arity)])
         table.append((info.name.decode(), i, info.spelled.decode(), info.arity, kinds[info.kind], domains,
