@@ -19,7 +19,7 @@ _COMMUTATIVE = {
 
 def portrait(graph: ComputationalGraph) -> Picture:
     """The picture of a graph, with the values and gradients of the passes done so far."""
-    gates = [gate for gate in graph.nodes_topologically_sorted() if gate.op != "constant"]
+    gates = [gate for gate in graph.gates if gate.op != "constant"]
     numbers = {gate: number for number, gate in enumerate(gates)}
     nodes = [_node(gate) for gate in gates]
     edges = []
