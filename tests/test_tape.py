@@ -362,6 +362,19 @@ def test_memory_of_a_long_recording():
     assert tape.gradient(x, tape.recorder.array(0)) == 1.0
 
 
+def test_limit_after_a_large_recording():
+    """Memory that an earlier tape left is not counted against the next one's limit."""
+    with fad.Tape() as large:
+        large.variable(np.ones(10**6)) * 2
+    del large
+    with fad.Tape(limit=1 << 19) as tape:
+        assert tape.nbytes <= 1 << 19
+        x = tape.variable(2.0)
+        y = np.sum(x * np.ones(100))
+        assert tape.nbytes <= 1 << 19
+    assert tape.gradient(y, x) == 100.0
+
+
 def test_limit():
     with fad.Tape(limit=1 << 19) as tape:
         x = y = tape.variable(0.5)

@@ -369,6 +369,9 @@ cdef class Recorder:
 
     def open(self, size_t limit=0):
         """Let the calling thread record."""
+        if limit and self.tape.bytes > limit and self.tape.count == 0:
+            fad_sweep_end(&self.sweep, 0)   # what earlier recordings left is more than this one may take
+            fad_tape_reset(self.tape, 0)
         self.tape.limit = limit
         self.thread = fad_thread()
         self.error = None
