@@ -98,9 +98,14 @@ def ratio(
 ) -> Line:
     """Our time over that of `name`; with a bar that asks us to stay under something."""
     return Line(
-        what, ours.seconds / theirs.seconds, bar=bar, ours=duration(ours.seconds),
-        theirs=f"{name} {duration(theirs.seconds)}", note=note,
-        detail={"ours": ours.rounds, name: theirs.rounds}, spread=max(ours.spread, theirs.spread),
+        what,
+        ours.seconds / theirs.seconds,
+        bar=bar,
+        ours=duration(ours.seconds),
+        theirs=f"{name} {duration(theirs.seconds)}",
+        note=note,
+        detail={"ours": ours.rounds, name: theirs.rounds},
+        spread=max(ours.spread, theirs.spread),
     )
 
 
@@ -109,8 +114,14 @@ def against(
 ) -> Line:
     """A peer's time as a multiple of ours: above 1 we are faster."""
     return Line(
-        what, theirs.seconds / ours.seconds, "x ours", bar, duration(ours.seconds),
-        duration(theirs.seconds), note, {"ours": ours.rounds, "theirs": theirs.rounds},
+        what,
+        theirs.seconds / ours.seconds,
+        "x ours",
+        bar,
+        duration(ours.seconds),
+        duration(theirs.seconds),
+        note,
+        {"ours": ours.rounds, "theirs": theirs.rounds},
         spread=max(ours.spread, theirs.spread),
     )
 

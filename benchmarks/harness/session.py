@@ -74,8 +74,10 @@ def fault(prepared: Prepared, value: float, gradient: np.ndarray) -> str | None:
         found = prepared.read(prepared.call())
     except Exception as error:  # a peer may fail in any way; the run goes on without it
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    errors = [relative_error(np.asarray(a), np.asarray(b))
-              for a, b in zip(found, (value, gradient), strict=True)]
+    errors = [
+        relative_error(np.asarray(a), np.asarray(b))
+        for a, b in zip(found, (value, gradient), strict=True)
+    ]
     if all(error <= TOLERANCE for error in errors):
         return None
     return "relative error of value {:.1e}, of gradient {:.1e}".format(*errors)

@@ -4,5 +4,11 @@ from __future__ import annotations
 
 from one_shot import footprint, growth, install, recording, reverse, rosenbrock
 
-CASES = (*recording.CASES, *reverse.CASES, *rosenbrock.CASES, *footprint.CASES, *growth.CASES,
-         *install.CASES)
+CASES = (
+    *recording.CASES,
+    *reverse.CASES,
+    *rosenbrock.CASES,
+    *footprint.CASES,
+    *growth.CASES,
+    *install.CASES,
+)

@@ -32,8 +32,15 @@ def memory(session: Session) -> Iterator[Line]:
             yield missing(what, "the tape has no nbytes", BAR)
             continue
         each = statistics.median(found) / runs[0]["operations"]
-        yield Line(what, each, "B", BAR, ours=f"{statistics.median(found) / 2**20:.1f} MiB",
-                   note=f"{runs[0]['operations']} operations; {note}", detail={"bytes": found})
+        yield Line(
+            what,
+            each,
+            "B",
+            BAR,
+            ours=f"{statistics.median(found) / 2**20:.1f} MiB",
+            note=f"{runs[0]['operations']} operations; {note}",
+            detail={"bytes": found},
+        )
 
 
 CASES = (Case("memory", "Memory a recorded scalar operation", memory),)

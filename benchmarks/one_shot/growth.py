@@ -48,14 +48,19 @@ def _measured(operations: int, base: float | None, quick: bool) -> tuple[float |
         runs = [tape(operations) for _ in range(1 if quick else REPEATS[operations])]
     except MeasurementError as failure:
         return None, wrong(_title(operations), str(failure), BAR)
-    record, sweep = (statistics.median(run[key] / run["operations"] for run in runs)
-                     for key in ("record_seconds", "sweep_seconds"))
+    record, sweep = (
+        statistics.median(run[key] / run["operations"] for run in runs)
+        for key in ("record_seconds", "sweep_seconds")
+    )
     base = base or record + sweep
     line = Line(
-        _title(operations), (record + sweep) / base, bar=BAR, ours=duration(record + sweep),
+        _title(operations),
+        (record + sweep) / base,
+        bar=BAR,
+        ours=duration(record + sweep),
         theirs=f"at {SMALLEST:.0e} {duration(base)}".replace("e+0", "e"),
         note="an operation's time / its time at the smallest size: 1 is linear; fresh processes, "
-             "the Python loop included",
+        "the Python loop included",
         detail={"record_ns": record * 1e9, "sweep_ns": sweep * 1e9, "runs": runs},
     )
     return base, line

@@ -24,16 +24,24 @@ def import_time(session: Session) -> Iterator[Line]:
     """Median of fresh interpreters, numpy and fastad in turn; fastad brings numpy with it."""
     title = "import fastad - import numpy"
     try:
-        pairs = [tuple(run("-c", TIMED_IMPORT.format(module=module))
-                       for module in ("numpy", "fastad"))
-                 for _ in range(QUICK_RUNS if session.quick else RUNS)]
+        pairs = [
+            tuple(run("-c", TIMED_IMPORT.format(module=module)) for module in ("numpy", "fastad"))
+            for _ in range(QUICK_RUNS if session.quick else RUNS)
+        ]
     except MeasurementError as failure:
         yield wrong(title, str(failure), IMPORT_BAR)
         return
     numpy, ours = (statistics.median(column) * 1e3 for column in zip(*pairs, strict=True))
-    yield Line(title, ours - numpy, "ms", IMPORT_BAR, ours=f"{ours:.1f} ms",
-               theirs=f"numpy {numpy:.1f} ms", detail={"numpy, fastad": pairs},
-               note=f"medians of {len(pairs)} fresh interpreters each, in turn")
+    yield Line(
+        title,
+        ours - numpy,
+        "ms",
+        IMPORT_BAR,
+        ours=f"{ours:.1f} ms",
+        theirs=f"numpy {numpy:.1f} ms",
+        detail={"numpy, fastad": pairs},
+        note=f"medians of {len(pairs)} fresh interpreters each, in turn",
+    )
 
 
 def wheel_size(_session: Session) -> Iterator[Line]:

@@ -31,25 +31,35 @@ def _scalar_lines(session: Session, body: Callable, title: str) -> Iterator[Line
     if why is not None:
         yield Line(title, bar=bar, note=why, state="WRONG")
         return
-    peers = {peer.title: call for peer in session.peers
-             if (call := _recording(peer, body, PEER_STEPS)) is not None}
-    figures = session.time({
-        "float": _on_floats(body),
-        "loop": _on_floats(chain.nothing),
-        "ours": _recording(session.ours, body, OUR_STEPS),
-        **peers,
-    })
+    peers = {
+        peer.title: call
+        for peer in session.peers
+        if (call := _recording(peer, body, PEER_STEPS)) is not None
+    }
+    figures = session.time(
+        {
+            "float": _on_floats(body),
+            "loop": _on_floats(chain.nothing),
+            "ours": _recording(session.ours, body, OUR_STEPS),
+            **peers,
+        }
+    )
     count = OUR_STEPS * chain.OPERATIONS_A_STEP
     plain, loop, ours = (figures[name].per(count) for name in ("float", "loop", "ours"))
     yield ratio(
-        title, ours, plain, "Python float", bar,
+        title,
+        ours,
+        plain,
+        "Python float",
+        bar,
         note=f"the loop, {duration(loop.seconds)} an operation, is in both sides alike; without it "
-             f"the ratio is {_without(ours, plain, loop):.2f}; {count} operations on a tape, "
-             "making it is in ours",
+        f"the ratio is {_without(ours, plain, loop):.2f}; {count} operations on a tape, "
+        "making it is in ours",
     )
     for name in peers:
-        yield against(f"  the same by {name}", ours,
-                      figures[name].per(PEER_STEPS * chain.OPERATIONS_A_STEP))
+        yield against(
+            f"  the same by {name}", ours, figures[name].per(PEER_STEPS * chain.OPERATIONS_A_STEP)
+        )
 
 
 def _without(ours: Figure, plain: Figure, loop: Figure) -> float:
@@ -80,18 +90,27 @@ def small_array(session: Session) -> Iterator[Line]:
     if why is not None:
         yield Line(title, bar=bar, note=why, state="WRONG")
         return
-    peers = {peer.title: call for peer in session.peers
-             if (call := _product(peer, PEER_STEPS, x, y)) is not None}
-    figures = session.time({
-        "numpy": partial(chain.own_copy(products), ARRAY_STEPS, x, y),
-        "ours": _product(session.ours, ARRAY_STEPS, x, y),
-        **peers,
-    })
+    peers = {
+        peer.title: call
+        for peer in session.peers
+        if (call := _product(peer, PEER_STEPS, x, y)) is not None
+    }
+    figures = session.time(
+        {
+            "numpy": partial(chain.own_copy(products), ARRAY_STEPS, x, y),
+            "ours": _product(session.ours, ARRAY_STEPS, x, y),
+            **peers,
+        }
+    )
     plain, ours = (figures[name].per(ARRAY_STEPS * PRODUCTS) for name in ("numpy", "ours"))
     yield ratio(
-        title, ours, plain, "NumPy", bar,
+        title,
+        ours,
+        plain,
+        "NumPy",
+        bar,
         note=f"the same loop with ndarrays and with Arrays; {ARRAY_STEPS * PRODUCTS} products on a "
-             "tape, making it is in ours",
+        "tape, making it is in ours",
     )
     for name in peers:
         yield against(f"  the same by {name}", ours, figures[name].per(PEER_STEPS * PRODUCTS))

@@ -23,7 +23,8 @@ def dense_sweep(session: Session) -> Iterator[Line]:
     size = f"{layers} dense layers of {width} x {width}"
     inputs = {"ours": _sweep(session.ours, point, layers, width, wanted=width)}
     everything = {
-        peer.title: prepared for peer in [session.ours, *session.peers]
+        peer.title: prepared
+        for peer in [session.ours, *session.peers]
         if (prepared := _sweep(peer, point, layers, width, wanted=len(point))) is not None
     }
     calls, faults = checked(inputs, value, gradient[-width:])
@@ -37,13 +38,23 @@ def dense_sweep(session: Session) -> Iterator[Line]:
     float_operation = figures["plain"].per(OUR_STEPS * chain.OPERATIONS_A_STEP)
     sweep = figures["ours"].per(nodes)
     with_variables = figures["ours"].per(nodes + len(point))
-    note = (f"{size}: {nodes} operations recorded; the {len(point)} variables are swept too but "
-            f"not counted ({duration(with_variables.seconds)} if they were); asked for the {width} "
-            "inputs' partials")
-    yield Line("reverse sweep, a scalar operation", sweep.seconds * 1e9, "ns", at_most(3.0),
-               ours=duration(sweep.seconds), note=note, spread=sweep.spread)
-    yield ratio("  / a Python float operation", sweep, float_operation, "Python float",
-                at_most(0.3), note)
+    note = (
+        f"{size}: {nodes} operations recorded; the {len(point)} variables are swept too but "
+        f"not counted ({duration(with_variables.seconds)} if they were); asked for the {width} "
+        "inputs' partials"
+    )
+    yield Line(
+        "reverse sweep, a scalar operation",
+        sweep.seconds * 1e9,
+        "ns",
+        at_most(3.0),
+        ours=duration(sweep.seconds),
+        note=note,
+        spread=sweep.spread,
+    )
+    yield ratio(
+        "  / a Python float operation", sweep, float_operation, "Python float", at_most(0.3), note
+    )
     yield from _peer_lines(session, figures, nodes, len(point))
 
 
@@ -53,8 +64,14 @@ def _peer_lines(session: Session, figures: dict, nodes: int, variables: int) -> 
         return
     ours = figures[title].per(nodes)
     note = f"per operation, asked for the partials of all {variables} variables"
-    yield Line("  with all partials fetched", ours.seconds * 1e9, "ns", ours=duration(ours.seconds),
-               note=note, detail={"sweep": figures[title].rounds})
+    yield Line(
+        "  with all partials fetched",
+        ours.seconds * 1e9,
+        "ns",
+        ours=duration(ours.seconds),
+        note=note,
+        detail={"sweep": figures[title].rounds},
+    )
     for peer in session.peers:
         if peer.title in figures:
             theirs = figures[peer.title].per(nodes)

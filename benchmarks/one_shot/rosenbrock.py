@@ -26,7 +26,8 @@ def lines(n: int, session: Session) -> Iterator[Line]:
     bars = {name: by_size[n] for name, by_size in TIMES_FASTER.items()}
     able = [peer for peer in session.peers if n <= peer.largest]
     prepared = {
-        peer.title: ready for peer in [session.ours, *able]
+        peer.title: ready
+        for peer in [session.ours, *able]
         if (ready := peer.rosenbrock(x)) is not None
     }
     title = session.ours.title
@@ -39,11 +40,13 @@ def lines(n: int, session: Session) -> Iterator[Line]:
         yield missing(f"  against {name}", why, bars.get(name))
     if title not in calls:
         return
-    figures = session.time({
-        "numpy": partial(rosenbrock.value, x),
-        FLOOR: lambda: (rosenbrock.value(x), rosenbrock.gradient(x)),
-        **calls,
-    })
+    figures = session.time(
+        {
+            "numpy": partial(rosenbrock.value, x),
+            FLOOR: lambda: (rosenbrock.value(x), rosenbrock.gradient(x)),
+            **calls,
+        }
+    )
     ours, plain = figures[title], figures["numpy"]
     yield ratio(f"value_and_grad, n = {n}", ours, plain, "NumPy's value", AGAINST_NUMPY[n])
     yield against(f"  against the {FLOOR}", ours, figures[FLOOR])

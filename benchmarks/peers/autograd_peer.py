@@ -31,9 +31,7 @@ class Autograd(Peer):
             return function([x[i] for i in range(len(values))], anp.tanh)
 
         pullback, value = autograd.make_vjp(of_array)(np.array(values))
-        return Prepared(
-            lambda: pullback(1.0)[-wanted:], lambda found: (float(value), found)
-        )
+        return Prepared(lambda: pullback(1.0)[-wanted:], lambda found: (float(value), found))
 
 
 def contenders() -> list[Peer]:
