@@ -397,6 +397,18 @@ def test_a_deep_graph():
     assert g.backward() == {"x": 1}
 
 
+def test_a_graph_works_inside_a_recording_and_leaves_it_alone():
+    with fad.Tape() as tape:
+        x = tape.variable(2.0)
+        g = product_of_sum()
+        assert g.forward(-2, 5, -4) == -12
+        assert g.backward() == {"x": -4, "y": -4, "z": 3}
+        h = ComputationalGraph.record(lecture, 0.7)
+        assert h.backward()["x"] == pytest.approx(-1.8740017049647133, rel=1e-14)
+        y = x * x
+    assert tape.gradient(y, x) == 4
+
+
 # --- explanations --------------------------------------------------------------------------------
 
 

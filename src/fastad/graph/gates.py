@@ -185,10 +185,11 @@ def linearised(function: Function, values: Sequence[Value]) -> tuple[Value, Pull
     value, pull = fastad.vjp(of_floats, *[values[place] for place in places])
 
     def pullback(upstream: Value) -> list[Value]:
-        is_smooth = is_floating(value)
-        return _filled([None] * len(values), places, pull(upstream) if is_smooth else [])
+        cotangents = pull(upstream) if is_floating(result) else ()
+        return _filled([None] * len(values), places, [as_value(each) for each in cotangents])
 
-    return as_value(value), pullback
+    result = as_value(value)
+    return result, pullback
 
 
 def _filled(values: Sequence[Any], places: Sequence[int], others: Sequence[Any]) -> list[Any]:
@@ -220,6 +221,6 @@ def is_floating(value: Value) -> bool:
 
 
 def as_value(value: Any) -> Value:
-    """A float for a scalar of double precision, else an array."""
-    array = np.asarray(value)
+    """A float for a scalar of double precision, else an array; inside a recording too."""
+    array = np.asarray(value.value if isinstance(value, fastad.Array) else value)
     return float(array) if array.ndim == 0 and array.dtype == np.float64 else array
