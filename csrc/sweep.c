@@ -464,11 +464,8 @@ static fad_status reverse_nsum(const step *s)
 static fad_status reverse_gather(const step *s)
 {
     const fad_array *indices = s->tape->values[s->node->aux].array;
-    if (!fad_is_array(s->tape, s->node->a)) {
-        for (size_t i = 0; i < s->g.shape->size; i++) /* every index is 0 */
-            s->sweep->adjoints[s->node->a].number += ((const double *)s->g.data)[i];
-        return FAD_OK;
-    }
+    if (!fad_is_array(s->tape, s->node->a)) /* every index is 0 */
+        return give_reduced(s, s->node->a, &s->g, s->owner);
     bool empty;
     fad_array dense;
     TRY(fad_sweep_dense(s->sweep, s->node->a, false, &dense, &empty));
@@ -540,14 +537,21 @@ static fad_status reverse_matmul(const step *s)
     fad_shape shape;
     ptrdiff_t room[2 * FAD_MAX_NDIM];
     const fad_array *a = s->tape->values[s->node->a].array, *b = s->tape->values[s->node->b].array;
+    fad_array g = s->g;
+    fad_buffer *buffer = NULL;
+    if (!fad_contiguous(&g)) { /* a product of an array with zero strides would not be BLAS's */
+        TRY(temporary(s, s->g.shape, s->g.dtype, &g, &buffer));
+        fad_copy(&g, &s->g);
+    }
     if (wanted(s, s->node->b)) {
         fad_array t = fad_matrix_transpose(a, &shape, room);
-        TRY(give_product(s, s->node->b, &t, &s->g));
+        TRY(give_product(s, s->node->b, &t, &g));
     }
     if (wanted(s, s->node->a)) {
         fad_array t = fad_matrix_transpose(b, &shape, room);
-        TRY(give_product(s, s->node->a, &s->g, &t));
+        TRY(give_product(s, s->node->a, &g, &t));
     }
+    fad_sweep_release(s->sweep, buffer);
     return FAD_OK;
 }
 

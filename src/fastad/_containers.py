@@ -4,6 +4,8 @@ A number or array is a leaf and needs nothing; optree is imported when a tuple, 
 registered class comes.
 """
 
+import copy
+
 import numpy as np
 
 from fastad._core import Array
@@ -46,7 +48,10 @@ def map_arrays(function, x):
     if type(x) is Array:
         return function(x)
     if isinstance(x, dict):
-        return type(x)((key, map_arrays(function, item)) for key, item in x.items())
+        result = copy.copy(x)  # keeps the kind of dict, and what a defaultdict makes
+        for key, item in x.items():
+            result[key] = map_arrays(function, item)
+        return result
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return type(x)(*(map_arrays(function, item) for item in x))
     if isinstance(x, (list, tuple)):

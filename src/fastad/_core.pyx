@@ -352,16 +352,17 @@ cdef class Recorder:
         if self.tape == NULL:
             return
         fad_sweep_end(&self.sweep, 0)
+        fad_tape_reset(self.tape, KEPT_BY_IDLE)   # releases rules, which may end other Recorders
         if idle_count == IDLE_TAPES:
             fad_tape_destroy(self.tape)
             return
-        fad_tape_reset(self.tape, KEPT_BY_IDLE)
         idle[idle_count] = self.tape
         idle_count += 1
 
     @property
     def is_open(self):
-        return self.thread != 0
+        """Whether the calling thread may record."""
+        return self.thread == fad_thread()
 
     @property
     def nbytes(self):
@@ -369,6 +370,8 @@ cdef class Recorder:
 
     def open(self, size_t limit=0):
         """Let the calling thread record."""
+        if self.sweeping:
+            raise RuntimeError("a reverse sweep of this tape is under way")
         if limit and self.tape.bytes > limit and self.tape.count == 0:
             fad_sweep_end(&self.sweep, 0)   # what earlier recordings left is more than this one may take
             fad_tape_reset(self.tape, 0)
@@ -526,6 +529,9 @@ cdef class Recorder:
         cdef uint32_t node = 0
         cdef const fad_shape *shape
         cdef Py_ssize_t dims[64]
+        refuse(array)
+        if not a.dtype.isnative:
+            a = a.astype(a.dtype.newbyteorder("="))
         kind = a.dtype.kind
         if kind in "fu" and a.dtype.itemsize == 8:
             dtype = FAD_F64   # of either byte order; uint64 because int64 does not hold it, as NumPy promotes the two
@@ -594,7 +600,10 @@ cdef class Recorder:
             return wrap(self, node)
         if is_traced(value):
             node = self.lift(value, &dtype)
-            return record(FAD_POS, wrap(self, node))
+            if self.tape.nodes[node].flags & FAD_IS_ACTIVE:
+                return record(FAD_POS, wrap(self, node))
+            value = self.value_of(node)   # depends on no variable: a new one, with its value
+        refuse(value)
         array = np.asarray(value)
         if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8 or array.dtype == np.float16:
             raise TypeError(f"value: expected real numbers (float64, float32 or integers), got {type(value).__name__}"
@@ -667,11 +676,15 @@ cdef class Recorder:
             results[i] = self.lift(values[i], &dtype)
             self.check_rule_shape(<object>custom.rule, i, custom.nodes[i],
                                   shape_tuple(fad_node_shape(self.tape, results[i])))
+            dtype = fad_node_dtype(self.tape, custom.nodes[i])
+            if fad_is_float(dtype):
+                self.check(fad_record_cast(self.tape, results[i], dtype, &results[i]), "custom rule")
         return 0
 
     cdef int emit_rule_tangent(self, const fad_custom *custom, const uint32_t *tangents, uint32_t *results) except -1:
         cdef size_t i
         cdef int dtype
+        cdef uint32_t like
         inputs, outputs = self.rule_arrays(custom)
         rule = <object>custom.rule
         if getattr(rule, "jvp", None) is None:
@@ -679,9 +692,23 @@ cdef class Recorder:
         given = [wrap(self, tangents[i]) if tangents[i] != FAD_NODE_NONE else np.zeros(inputs[i].shape)[()]
                  for i in range(custom.count)]
         values = rule.jvp(inputs, outputs, tuple(given))
+        if not isinstance(values, (tuple, list)):
+            values = (values,)
+        if len(values) != custom.outputs:
+            raise ValueError(f"{rule_name(rule)}: expected {custom.outputs} tangents, one for each output, "
+                             f"got {len(values)}")
         for i in range(custom.outputs):
-            if values[i] is not None:
-                results[i] = self.lift(values[i], &dtype)
+            if values[i] is None:
+                continue
+            results[i] = self.lift(values[i], &dtype)
+            like = custom.first_output + <uint32_t>i
+            if fad_node_shape(self.tape, results[i]) != fad_node_shape(self.tape, like):
+                raise ValueError(f"{rule_name(rule)}: the tangent of output {i} has shape "
+                                 f"{shape_tuple(fad_node_shape(self.tape, results[i]))}, but the output has shape "
+                                 f"{shape_tuple(fad_node_shape(self.tape, like))}")
+            if fad_is_float(fad_node_dtype(self.tape, like)):
+                self.check(fad_record_cast(self.tape, results[i], fad_node_dtype(self.tape, like), &results[i]),
+                           "custom rule")
         return 0
 
     cdef int transpose_rule(self, const fad_custom *custom, const uint32_t *tangents, uint32_t *results) except -1:
@@ -730,6 +757,14 @@ cdef object rule_results(object rule, tuple inputs, tuple outputs, tuple cotange
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Operands that are not Arrays
+
+cdef int refuse(object x) except -1:
+    """Raise TypeError for the ndarrays whose operators mean something else."""
+    if type(x) is not ndarray and isinstance(x, (np.matrix, np.ma.MaskedArray)):
+        raise TypeError(f"numpy.{type(x).__name__} is not supported: its operators are not an array's; "
+                        "pass np.asarray(x), or its data and its mask apart")
+    return 0
+
 
 cdef object nested(object x):
     """ndarray of a list, tuple or other array-like; object dtype where it holds Arrays."""
@@ -1283,9 +1318,9 @@ cdef object emit(Recorder recorder, tuple given, tuple seeds, tuple wanted, bint
     if FAD_DEBUG_BUILD:
         recorder.verify()
     try:
-        end = recorder.tape.count
         from_nodes = node_list(recorder, given)
         to_nodes = node_list(recorder, wanted)
+        end = recorder.tape.count   # after these: a view may have been taken again
         seed_nodes = node_list(recorder, tuple([conform(recorder, seed, like) for seed, like in zip(seeds, given)]))
         results = <uint32_t *>PyMem_Malloc((m + 1) * sizeof(uint32_t))
         if results == NULL:
@@ -1368,10 +1403,7 @@ cdef inline Array fresh():
 cdef void set_aside(PyObject *p) noexcept:
     global spare_count
     cdef Array a
-    if spare_count == SPARE_ARRAYS:
-        destroy(p)
-        return
-    Py_SET_REFCNT(p, 1)       # alive while its fields are cleared
+    Py_SET_REFCNT(p, 1)       # alive while its fields are cleared, which may set others aside
     a = <Array>p
     a.recorder = None
     if a.base is not None:
@@ -1379,6 +1411,11 @@ cdef void set_aside(PyObject *p) noexcept:
         a.depth = 0
     a.version = 0
     Py_SET_REFCNT(p, 2)       # `a` goes out of scope, and nothing is destroyed
+    if spare_count == SPARE_ARRAYS:
+        a = None
+        Py_SET_REFCNT(p, 0)
+        destroy(p)
+        return
     spare[spare_count] = p
     spare_count += 1
 
@@ -1749,7 +1786,7 @@ cdef class Array:
         return int(self.number("an index"))
 
     def item(self, *args):
-        return self.value.item(*args) if not self.active else self.number("item()")
+        return self.number("item()") if self.active else np.asarray(self.value).item(*args)
 
     def tolist(self):
         if self.ndim == 0:
@@ -1902,6 +1939,7 @@ cdef class Array:
         given = self.recorder.lift(value, &dtype)
         cdef int side = basic_index(self, index)
         if self.scalar:
+            self.recorder.check(fad_record_cast(self.recorder.tape, given, FAD_F64, &given), "assignment")
             self.recorder.check(fad_record_broadcast_to(self.recorder.tape, given,
                                                         fad_node_shape(self.recorder.tape, self.node), &given),
                                 "assignment")
@@ -2077,7 +2115,11 @@ cdef object ufunc_out(ufunc, str method, tuple inputs, dict kwargs, tuple out):
     if len(out) != 1 or type(out[0]) is not Array:
         raise TypeError(f"out: numpy.{ufunc.__name__} of an Array can be written to an Array only: an ndarray cannot hold "
                         "a recorded value")
-    return in_place(out[0], ufunc_call(ufunc, method, inputs, kwargs))
+    result = ufunc_call(ufunc, method, inputs, kwargs)
+    if (<Array>out[0]).scalar:
+        out[0][()] = result   # 0-d, but named as the place to write to: not replaced as by `+=`
+        return out[0]
+    return in_place(out[0], result)
 
 
 cdef uint32_t fitted(Recorder recorder, uint32_t given, const fad_shape *shape) except? 0xfffffffe:

@@ -37,6 +37,7 @@ cdef fad_status sweep_down(fad_sweep *sweep, size_t start) noexcept nogil:
             status = fad_sweep_node(sweep, <uint32_t>i)
             if status != FAD_OK:
                 return status
+            nodes, values = tape.nodes, tape.values   # a rule may have recorded, which moves them
             continue
         g = adjoints[i].number
         # Strong zero: an adjoint of zero stays zero, whatever the partial. Constants need no adjoint.
@@ -98,7 +99,7 @@ def sweep(Recorder recorder, outputs, cotangents, wrt, keep=False):
         Give the adjoints of all nodes instead, as a list.
     """
     cdef fad_sweep *s = &recorder.sweep
-    cdef size_t count = recorder.tape.count, start = 0
+    cdef size_t count, start = 0
     cdef fad_status status
     cdef Array output
     cdef list results = []
@@ -110,17 +111,22 @@ def sweep(Recorder recorder, outputs, cotangents, wrt, keep=False):
         recorder.verify()
     if recorder.sweeping:
         raise RuntimeError("a reverse sweep of this tape is under way")
+    if recorder.thread != 0:
+        recorder.require_open()   # by this thread: another's recording would move the nodes
+    if len(wrt) > 1 and len(set(wrt)) < len(wrt):
+        return repeated(recorder, outputs, cotangents, wrt)
     for output in outputs:
         output.readable()
         if output.node > start:
             start = output.node
-    # A CUSTOM node with several outputs runs when its first one is visited: begin past its last.
-    while start + 1 < count and recorder.tape.nodes[start + 1].op == FAD_OUTPUT:
-        start += 1
     for node in wrt:
         if node > start:
             start = node
-    if recorder.tape.count == 0:
+    # A CUSTOM node with several outputs runs when its first one is visited: begin past its last.
+    count = recorder.tape.count
+    while start + 1 < count and recorder.tape.nodes[start + 1].op == FAD_OUTPUT:
+        start += 1
+    if count == 0:
         return results
     recorder.sweeping = True
     try:
@@ -130,6 +136,9 @@ def sweep(Recorder recorder, outputs, cotangents, wrt, keep=False):
                 results.append(None)
                 continue
             g.shape = fad_node_shape(recorder.tape, node)
+            if not fad_is_float(fad_node_dtype(recorder.tape, node)):
+                results.append(np.zeros([g.shape.dims[k] for k in range(g.shape.ndim)]))   # masks, indices
+                continue
             dtype = cnp.NPY_FLOAT32 if fad_node_dtype(recorder.tape, node) == FAD_F32 else cnp.NPY_FLOAT64
             array = cnp.PyArray_EMPTY(<int>g.shape.ndim, <cnp.npy_intp *>g.shape.dims, dtype, 0)
             recorder.check(fad_sweep_preset(s, node, <char *>cnp.PyArray_DATA(array)), "reverse sweep")
@@ -144,12 +153,19 @@ def sweep(Recorder recorder, outputs, cotangents, wrt, keep=False):
         for i, node in enumerate(wrt):
             if results[i] is None:
                 results[i] = s.adjoints[node].number
-            else:
+            elif fad_is_float(fad_node_dtype(recorder.tape, node)):
                 fad_sweep_finish(s, node)
         return results
     finally:
         recorder.sweeping = False
         fad_sweep_end(s, KEEP)
+
+
+cdef list repeated(Recorder recorder, outputs, cotangents, wrt):
+    """Gradients by nodes of which some are named more than once: to each place an array of its own."""
+    distinct = list(dict.fromkeys(wrt))
+    found = dict(zip(distinct, sweep(recorder, outputs, cotangents, distinct)))
+    return [np.copy(found[node]) if isinstance(found[node], np.ndarray) else found[node] for node in wrt]
 
 
 cdef enum:

@@ -29,6 +29,16 @@ class Context:
         """
         return tuple(self._lookup(value) for value in self._saved)
 
+    def _at(self, known):
+        """The context of one backward call: inputs and outputs among its values as recorded."""
+        now = Context()
+        now._saved, now._known = self._saved, known
+        for name, value in vars(self).items():
+            if name not in ("_saved", "_known"):
+                found = [current for plain, current in known if plain is value]
+                setattr(now, name, found[0] if found else value)
+        return now
+
     def _lookup(self, value):
         for plain, current in self._known:
             if plain is value:
@@ -60,11 +70,8 @@ class _Rule:
         known = list(zip(self.plain_inputs, inputs, strict=True))
         known += zip(self.plain_outputs, outputs, strict=True)
         known += zip(self.constants, self.constants, strict=True)
-        self.ctx._known = tuple(known)
-        try:
-            results = self.function.backward(self.ctx, *cotangents)
-        finally:
-            self.ctx._known = ()
+        ctx = self.ctx._at(tuple(known))
+        results = self.function.backward(ctx, *cotangents)
         if not isinstance(results, (tuple, list)):
             results = (results,)
         if len(results) != self.count:

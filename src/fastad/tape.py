@@ -109,8 +109,10 @@ class Tape:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._recording.__exit__(*exception)
-        self.recorder.close()
+        try:
+            self._recording.__exit__(*exception)
+        finally:
+            self.recorder.close()
 
     def variable(self, value: Any, name: str | None = None) -> Array:
         """A new variable.

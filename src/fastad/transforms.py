@@ -7,6 +7,7 @@ any order.
 
 import functools
 import operator
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -442,10 +443,10 @@ class _Linear:
 
     def __init__(self, f, primals, has_aux):
         self.function = (lambda *args: f(*args)[0]) if has_aux else f
-        self.primals = primals
         self.outer = _outer(primals)
-        self.recorder = self.outer or _core.Recorder()
+        self.recorder = _core.Recorder() if self.outer is None else self.outer
         self.dual = None
+        self.lock = threading.RLock()  # one sweep of a tape at a time
         if self.outer is None:
             self.recorder.open(_memory_limit())
         with recording(self.recorder):
@@ -469,29 +470,37 @@ class _Linear:
 
     def pull(self, cotangent):
         """Cotangents of the primals, given one of the output."""
-        outer = self.outer or _outer((cotangent,))
+        outer = _outer((cotangent,)) if self.outer is None else self.outer
         if outer is not None and self.outer is None:
-            again = _Linear_on(outer, self.function, self.primals)
-            return again.pull(cotangent)
+            return self._again(outer).pull(cotangent)
         pairs = self._seeds(cotangent, self.outputs, "cotangent")
         seeds, outputs = [s for s, _ in pairs], [o for _, o in pairs]
         if not outputs:
             return self.call.pack([_zeros_like(v) for v in self.call.variables])
         if outer is not None:
             return self.call.pack(emit_reverse(outer, outputs, seeds, self.call.variables))
-        return self.call.pack(sweep(self.recorder, outputs, seeds, self.call.nodes))
+        with self.lock:
+            return self.call.pack(sweep(self.recorder, outputs, seeds, self.call.nodes))
+
+    def _again(self, recorder):
+        """The same on an open recorder, for seeds that are recorded there."""
+        with recording(recorder):
+            return _Linear(
+                self.function, self.call.pack(v.value for v in self.call.variables), False
+            )
 
     def push(self, *tangents):
         """Tangent of the output, given one of each primal."""
-        outer = self.outer or _outer(tangents)
+        outer = _outer(tangents) if self.outer is None else self.outer
         if outer is not None and self.outer is None:
-            return _Linear_on(outer, self.function, self.primals).push(*tangents)
+            return self._again(outer).push(*tangents)
         seeds = [s for s, _ in self._seeds(tangents, self.call.variables, "tangents")]
         traced = [o for o in self.outputs if isinstance(o, Array)]
         if outer is not None:
             results = iter(emit_tangent(outer, self.call.variables, seeds, traced))
         else:
-            results = iter(self._push_numbers(seeds, traced))
+            with self.lock:
+                results = iter(self._push_numbers(seeds, traced))
         leaves = [next(results) if isinstance(o, Array) else _zeros_like(o) for o in self.outputs]
         return unflatten(self.structure, leaves)
 
@@ -510,12 +519,6 @@ class _Linear:
         nodes, pulled = self.dual
         pairs = [(p, s) for p, s in zip(pulled, seeds, strict=True) if isinstance(p, Array)]
         return sweep(self.recorder, [p for p, _ in pairs], [s for _, s in pairs], nodes)
-
-
-def _Linear_on(recorder, function, primals):
-    """The same function linearised on an open recorder, for seeds that are recorded there."""
-    with recording(recorder):
-        return _Linear(function, primals, False)
 
 
 # --- forward mode ------------------------------------------------------------------------------
@@ -558,7 +561,7 @@ def jvp(f: Function, primals: Any, tangents: Any, has_aux: bool = False) -> Any:
         raise ValueError(
             f"tangents: expected {len(primals)}, one for each primal, got {len(tangents)}"
         )
-    outer = _outer(primals) or _outer(tangents)
+    outer = _outer((*primals, *tangents))
     if outer is not None:
         return _nested(outer, lambda: _push_forward(outer, f, primals, tangents, has_aux))
     recorder = _acquire()
