@@ -247,6 +247,11 @@ def test_long_sums_within_the_limits_work():
     assert fad.grad(formula)(2.0) == 901
 
 
+def test_formulas_nested_beyond_the_limit_are_refused():
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        Expression("x" + "+x" * 1_500)
+
+
 def test_random_text_is_refused_or_understood():
     """Text made of a formula's own pieces: nothing but ExpressionError may come out."""
     source = random.Random(7)

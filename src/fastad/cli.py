@@ -183,10 +183,15 @@ def _higher(
         return {"derivatives": derivatives}
     if order > 2:
         raise UsageError("--order above 2 needs a formula of one number")
-    blocks = fastad.hessian(f, argnums=tuple(range(len(names))))(*points)
-    return {
-        "hessian": {a: {b: blocks[i][j] for j, b in enumerate(names)} for i, a in enumerate(names)}
-    }
+    return {"hessian": {a: _hessian_row(f, names, points, i) for i, a in enumerate(names)}}
+
+
+def _hessian_row(
+    f: Expression, names: Sequence[str], points: Sequence[Any], i: int
+) -> dict[str, Any]:
+    """Derivatives of the gradient by input `i`, one block for each input."""
+    gradient = fastad.grad(f, argnums=i)
+    return {b: fastad.jacobian(gradient, argnums=j)(*points) for j, b in enumerate(names)}
 
 
 def _graph(f: Expression, values: Mapping[str, Any]) -> Any:
