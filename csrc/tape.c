@@ -239,6 +239,11 @@ void fad_tape_reset(fad_tape *tape, size_t keep)
     tape->side_count = 0;
     tape->generation++;
     fad_arena_reset(tape, &tape->arena, keep);
+    if (tape->side_capacity * sizeof *tape->side > keep) {
+        fad_resize(tape, tape->side, tape->side_capacity * sizeof *tape->side, 0, &ignored);
+        tape->side = NULL;
+        tape->side_capacity = 0;
+    }
     size_t most = keep / (sizeof *tape->nodes + sizeof *tape->values);
     if (tape->capacity > most) {
         fad_resize(tape, tape->nodes, tape->capacity * sizeof *tape->nodes, 0, &ignored);

@@ -1362,6 +1362,7 @@ cdef object zeros_like(Recorder recorder, uint32_t node):
 
 cdef enum:
     DEEPEST_VIEW = 1000
+    FROZEN = 0xffff        # in place of a view's op
 
 
 # Arrays come and go with every recorded operation: those that went are used again as they are, type and empty
@@ -1448,7 +1449,13 @@ cdef Array view_of(Array a, uint32_t node):
     v.view_aux = n.aux
     v.depth = a.depth + 1
     if v.depth > DEEPEST_VIEW:
-        v.base = None
+        # Too deep to follow: it stays as it is, and is refused once what it views is written to.
+        while a.base is not None:
+            a = a.base
+        v.base = a
+        v.base_version = a.version
+        v.view_op = FROZEN
+        v.depth = DEEPEST_VIEW + 1
     return v
 
 
@@ -1631,6 +1638,9 @@ cdef class Array:
         """Take the view again: its base was written to."""
         cdef fad_tape *tape = self.recorder.tape
         self.recorder.require_open()
+        if self.view_op == FROZEN:
+            raise TapeError(f"a view of more than {DEEPEST_VIEW} views of each other was used after its base was "
+                            "written to: copy it before")
         if self.view_op == FAD_VIEW:
             self.recorder.check(fad_record_view(tape, self.base.node, self.view_aux, &self.node), "view")
         else:

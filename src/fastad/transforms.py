@@ -49,7 +49,7 @@ def _acquire():
 def _release(recorder):
     """Give a recorder back: every Array on it becomes stale."""
     recorder.reset(_KEEP)
-    if len(_POOL) < 4:
+    if len(_POOL) < 2:
         _POOL.append(recorder)
 
 
