@@ -15,7 +15,7 @@ enum { FIRST_CHUNK = 64, LARGEST_CHUNK = 1 << 12, FIRST_CAPACITY = 2, LARGE_CAPA
 #else
 enum { FIRST_CHUNK = 1 << 16, LARGEST_CHUNK = 1 << 25, FIRST_CAPACITY = 1 << 10, LARGE_CAPACITY = 1 << 20 };
 #endif
-enum { CHUNK_HEADER = 64, HUGE_PAGE = 1 << 21 };
+enum { CHUNK_HEADER = 64, HUGE_PAGE = 1 << 21, PAGE = 1 << 12 };
 
 /* --- memory --- */
 
@@ -28,6 +28,22 @@ static void *resize_with_realloc(void *context, void *p, size_t old_size, size_t
         return NULL;
     }
     return realloc(p, size);
+}
+
+/* Large blocks are worth huge pages: first touches cost 512 times fewer page faults. The advice covers whole pages
+ * beyond both ends: inside of them it would cut the mapping in two, and growing it would become a copy. */
+static void advise_huge(void *p, size_t size)
+{
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (size >= 2 * HUGE_PAGE) {
+        uintptr_t from = (uintptr_t)p & ~(uintptr_t)(PAGE - 1);
+        uintptr_t to = ((uintptr_t)p + size + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+        (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+    }
+#else
+    (void)p;
+    (void)size;
+#endif
 }
 
 void *fad_resize(fad_tape *tape, void *p, size_t old_size, size_t size, fad_status *status)
@@ -43,26 +59,12 @@ void *fad_resize(fad_tape *tape, void *p, size_t old_size, size_t size, fad_stat
         return NULL;
     }
     tape->bytes = rest + size;
+    if (size > old_size)
+        advise_huge(grown, size);
     return grown;
 }
 
 static char *chunk_data(fad_chunk *chunk) { return (char *)chunk + CHUNK_HEADER; }
-
-/* Large chunks are worth huge pages: first touches cost 512 times fewer page faults. */
-static void advise_huge(void *p, size_t size)
-{
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (size >= 2 * HUGE_PAGE) {
-        uintptr_t from = ((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
-        uintptr_t to = ((uintptr_t)p + size) & ~(uintptr_t)(HUGE_PAGE - 1);
-        if (to > from)
-            (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
-    }
-#else
-    (void)p;
-    (void)size;
-#endif
-}
 
 static fad_chunk *new_chunk(fad_tape *tape, size_t size, fad_status *status)
 {
@@ -73,7 +75,6 @@ static fad_chunk *new_chunk(fad_tape *tape, size_t size, fad_status *status)
     fad_chunk *chunk = fad_resize(tape, NULL, 0, size + CHUNK_HEADER, status);
     if (!chunk)
         return NULL;
-    advise_huge(chunk, size);
     chunk->next = NULL;
     chunk->size = size;
     chunk->used = 0;
@@ -152,7 +153,6 @@ static fad_status grow_table(fad_tape *tape, void *table, size_t item, size_t *c
     void *grown = fad_resize(tape, *p, *capacity * item, wanted * item, &status);
     if (!grown)
         return status;
-    advise_huge(grown, wanted * item);
     *p = grown;
     *capacity = wanted;
     return FAD_OK;
