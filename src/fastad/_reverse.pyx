@@ -50,17 +50,6 @@ cdef fad_status sweep_down(fad_sweep *sweep, size_t start) noexcept nogil:
     return FAD_OK
 
 
-cdef class Adjoints:
-    """Result of a sweep that kept every adjoint."""
-
-    cdef readonly Recorder recorder
-    cdef readonly list values
-
-    def __init__(self, Recorder recorder, list values):
-        self.recorder = recorder
-        self.values = values
-
-
 cdef int seed(Recorder recorder, fad_sweep *sweep, Array output, object cotangent) except -1:
     """Add a cotangent to an output's adjoint."""
     cdef cnp.ndarray array

@@ -712,13 +712,9 @@ def _emit_rows(recorder, call, output):
     if not rows:
         return [np.zeros(output.shape + v.shape) for v in call.variables]
     return [
-        np.reshape(_stack([row[j] for row in rows]), output.shape + v.shape)
+        np.reshape(np.stack([row[j] for row in rows]), output.shape + v.shape)
         for j, v in enumerate(call.variables)
     ]
-
-
-def _stack(parts):
-    return np.stack(parts)
 
 
 def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
