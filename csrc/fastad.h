@@ -5,6 +5,7 @@
  *   scalar.h  value, partial, reverse step of scalars   fad_scalar_reverse
  *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
+ *   trace.h   a recording on its way to a program         fad_trace_copy
  *   verify.c  is a tape well formed?                    fad_verify
  *   dump.c    text form                                 fad_dump
  *
@@ -17,6 +18,7 @@
 #include "record.h"
 #include "sweep.h"
 #include "tape.h"
+#include "trace.h"
 
 /* True where every node has a known op, parents before it, shapes and types that its op allows. Otherwise `*node` is
  * the first offender and `*reason` a sentence. */

@@ -66,6 +66,8 @@ enum {
     FAD_IS_ARRAY = 2,    /* its value is an array */
     FAD_HAS_ARRAY = 4,   /* it or one of its parents is an array: not for the scalar loop */
     FAD_MARKED = 8,      /* free for one sweep's use */
+    FAD_IS_DYNAMIC = 16, /* depends on an input of the program that the tape is made into */
+    FAD_INHERITED = FAD_IS_ACTIVE | FAD_IS_DYNAMIC,
 };
 
 typedef union {
@@ -156,6 +158,7 @@ typedef struct {
                                uint32_t *results);
     fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom, const uint32_t *tangents,
                                uint32_t *results);
+    void (*retain)(void *context, void *rule);
     void (*release)(void *context, void *rule);
     void *context;
 } fad_custom_host;
@@ -177,6 +180,7 @@ struct fad_tape {
     size_t shape_table_size;
     fad_arena shape_arena;
     uint64_t generation;       /* grows at every reset */
+    bool dry;                  /* arrays that depend on an input have no data: only their form is recorded */
     const fad_loops *loops;
     fad_allocator allocator;
     fad_custom_host host;
@@ -237,7 +241,7 @@ static inline fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active
 {
     fad_value value;
     value.number = number;
-    return fad_push(tape, op, active & FAD_IS_ACTIVE, a, b, aux, value, out);
+    return fad_push(tape, op, active & FAD_INHERITED, a, b, aux, value, out);
 }
 
 static inline bool fad_is_array(const fad_tape *tape, uint32_t node)
@@ -246,7 +250,13 @@ static inline bool fad_is_array(const fad_tape *tape, uint32_t node)
 }
 
 fad_status fad_constant(fad_tape *tape, double value, uint32_t *out);
-/* A new array node with uninitialised C-contiguous data, for the caller to fill. */
+/* Whether the node's value is computed as it is appended: always, but for the dynamic nodes of a dry tape. */
+static inline bool fad_has_value(const fad_tape *tape, uint32_t node)
+{
+    return !(tape->dry && tape->nodes[node].flags & FAD_IS_DYNAMIC);
+}
+
+/* A new array node with uninitialised C-contiguous data, for the caller to fill (no data: fad_has_value). */
 fad_status fad_new_array(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux, int dtype,
                          const fad_shape *shape, uint32_t *out);
 /* A new array node whose value is `view`, data shared. */

@@ -31,7 +31,9 @@ sweep.c:   sweep.h array.h
 strips.c:  ops.def sweep.h array.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h
-fastad.h:  tape.h record.h sweep.h emit.h
+trace.h:   tape.h
+trace.c:   trace.h array.h record.h
+fastad.h:  tape.h record.h sweep.h emit.h trace.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
