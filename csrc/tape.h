@@ -152,12 +152,15 @@ typedef struct fad_tape fad_tape;
 /* How a host differentiates its CUSTOM nodes. `cotangent` and `result` are nodes (0xffffffff: none) while
  * emitting and arrays in a sweep. */
 struct fad_sweep;
+struct fad_program;
+struct fad_call;
 typedef struct {
     fad_status (*sweep)(void *context, struct fad_sweep *sweep, const fad_custom *custom);
     fad_status (*emit_reverse)(void *context, fad_tape *tape, const fad_custom *custom, const uint32_t *cotangents,
                                uint32_t *results);
     fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom, const uint32_t *tangents,
                                uint32_t *results);
+    fad_status (*call)(void *context, const struct fad_program *program, const struct fad_call *call, char **data);
     void (*retain)(void *context, void *rule);
     void (*release)(void *context, void *rule);
     void *context;
