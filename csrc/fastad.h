@@ -6,6 +6,7 @@
  *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
  *   trace.h   a recording on its way to a program         fad_trace_copy
+ *   pass.h    traces made smaller                       fad_pass_dead, fad_pass_simplify
  *   verify.c  is a tape well formed?                    fad_verify
  *   dump.c    text form                                 fad_dump
  *
@@ -15,6 +16,7 @@
 #define FASTAD_H
 
 #include "emit.h"
+#include "pass.h"
 #include "record.h"
 #include "sweep.h"
 #include "tape.h"

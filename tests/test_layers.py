@@ -33,7 +33,12 @@ emit.h:    tape.h
 emit.c:    ops.def emit.h record.h
 trace.h:   tape.h
 trace.c:   trace.h array.h record.h
-fastad.h:  tape.h record.h sweep.h emit.h trace.h
+pass.h:    trace.h
+pass_dead.c:     pass.h
+pass_common.c:   pass.h
+pass_fold.c:     pass.h
+pass_simplify.c: pass.h record.h
+fastad.h:  tape.h record.h sweep.h emit.h trace.h pass.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
