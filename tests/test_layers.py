@@ -45,10 +45,13 @@ pass_views.c:    pass.h record.h
 pass_elements.c: pass.h record.h
 pass_simplify.c: pass.h record.h
 program.h: trace.h
-program.c: program.h
+program.c: kernels.h
 lower.h:   program.h
 lower.c:   lower.h
 lower_emit.c: lower.h array.h
+lower_fuse.c: lower.h
+kernels.h: program.h
+kernels.c: kernels.h
 exec.c:    program.h array.h scalar.h ops.def
 fastad.h:  program.h tape.h record.h sweep.h emit.h trace.h pass.h
 verify.c:  fastad.h

@@ -269,7 +269,7 @@ cdef class Program:
 
     cdef str instruction_text(self, fad_instruction *at):
         cdef int k
-        cdef str name = ("", "convert", "load", "store", "add to", "gather", "put", "scatter-add to")[at.code]
+        cdef str name = ("", "mul-add", "mul-sub", "sub-mul", "convert", "load", "store", "add to", "gather", "put", "scatter-add to")[at.code]
         arguments = [self.place(&at.arguments[k]) for k in range(at.count)]
         if at.code == FAD_DO_OP:
             name = fad_ops[at.op].name.decode()
@@ -277,7 +277,7 @@ cdef class Program:
             a = &self.program.affines[at.affine]
             numbers = [self.program.numbers[a.first + k] for k in range(2 * a.ndim)]
             name += f" dims {numbers[:a.ndim]} strides {numbers[a.ndim:]}"
-        if at.code in (FAD_DO_OP, FAD_DO_CONVERT, FAD_DO_LOAD, FAD_DO_GATHER):
+        if at.code <= FAD_DO_LOAD or at.code == FAD_DO_GATHER:
             return f"{arguments[-1]} = {name} {', '.join(arguments[:-1])}\n"
         return f"{name} {arguments[0]}: {', '.join(arguments[1:])}\n"
 
