@@ -243,7 +243,6 @@ def test_absent_peers_are_reported():
 def brief(package, name):
     """The lines of one case with next to no effort, fastad alone."""
     import peers
-    from harness.report import table
     from harness.session import Session
     from harness.timing import Effort
 
@@ -251,9 +250,16 @@ def brief(package, name):
     absent = {"torch": "left out", "jax": "left out"}
     session = Session(peers.load("fastad")[0], [], absent, effort, quick=True)
     (case,) = (case for case in package.CASES if case.name == name)
-    lines = list(case.run(session))
-    assert not any(line.verdict == "WRONG" for line in lines), table(case.title, lines)
-    return lines
+    return list(case.run(session))
+
+
+def right(lines):
+    """The verdicts, none of which is WRONG."""
+    from harness.report import table
+
+    verdicts = {line.verdict for line in lines}
+    assert "WRONG" not in verdicts, table("in brief", lines)
+    return verdicts
 
 
 CASES = ["record-scalar", "record-array", "reverse", "rosenbrock-3", "rosenbrock-10000"]
@@ -265,7 +271,7 @@ def test_case_in_brief(name):
     pytest.importorskip("fastad")
     import one_shot
 
-    assert {line.verdict for line in brief(one_shot, name)} & {"PASS", "MISS", "noisy"}
+    assert right(brief(one_shot, name)) & {"PASS", "MISS", "noisy"}
 
 
 REPLAY_CASES = {
@@ -287,8 +293,24 @@ def test_replay_case_in_brief(name):
     fad = pytest.importorskip("fastad")
     import replay
 
-    verdicts = {line.verdict for line in brief(replay, name)}
+    verdicts = right(brief(replay, name))
     if all(hasattr(fad, needed) for needed in REPLAY_CASES[name]):
         assert verdicts & {"PASS", "MISS", "noisy"}
     else:
         assert verdicts == {"missing"}
+
+
+@pytest.mark.parametrize(
+    "name", ["rosenbrock-3", "rosenbrock-10000", "steps", "irregular", "paths"]
+)
+def test_a_wrong_replay_never_passes(name, monkeypatch):
+    fad = pytest.importorskip("fastad")
+    import replay
+
+    def planted(function, **_options):
+        return lambda *arguments: 1.0001 * function(*arguments)
+
+    monkeypatch.setattr(fad, "compile", planted, raising=False)
+    lines = brief(replay, name)
+    assert {line.verdict for line in lines if line.bar} <= {"WRONG", "MISS", "missing"}
+    assert {line.verdict for line in lines} & {"WRONG", "MISS"}
