@@ -24,7 +24,7 @@ def toll(x, sin, tanh, visited: Callable[[Decisions], None] | None = None):
     """
     height, gain, steepness, price = x[0], x[1], x[2], x[3]
     stages = 0
-    while height < 2.0 and stages < 4:
+    while stages < 4 and height < 2.0:
         height = height + gain * (1.0 + 0.1 * sin(height))
         stages += 1
     gentle = bool(steepness < 0.5)

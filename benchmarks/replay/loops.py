@@ -21,7 +21,7 @@ from replay.floats import in_floats, timed
 
 VALUE, BOTH = "value, a recorded node", "value and gradient, a recorded node"
 ANEW = "  against recording and reversing anew"
-INSTRUCTIONS, GATHERS = "vector instructions, value and gradient", "gathers, value and gradient"
+INSTRUCTIONS, GATHERS = "instructions, value and gradient", "gathers, value and gradient"
 
 
 @dataclass
@@ -130,12 +130,18 @@ def lines(make: Callable[[bool], Problem], session: Session) -> Iterator[Line]:
 
 def _program(value, both) -> Iterator[Line]:
     note = (
-        f"value alone: {value.instructions} instructions, {value.gathers} gathers, "
-        f"{value.nodes} nodes, {value.nbytes} bytes; with the gradient: {both.nodes} nodes, "
-        f"{both.nbytes} bytes"
+        f"value alone: {_described(value)}; with the gradient: {_described(both)}; those of the "
+        "scalar interpreter count too"
     )
-    yield Line(INSTRUCTIONS, float(both.instructions), "", note=note)
+    yield Line(INSTRUCTIONS, float(both.instructions + both.scalars), "", note=note)
     yield Line(GATHERS, float(both.gathers), "", note=note)
+
+
+def _described(program) -> str:
+    return (
+        f"{program.instructions} vector and {program.scalars} scalar instructions, "
+        f"{program.gathers} gathers, {program.nodes} nodes, {program.nbytes} bytes"
+    )
 
 
 def _case(name: str, title: str, make: Callable, bars: dict) -> Case:

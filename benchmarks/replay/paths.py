@@ -28,8 +28,7 @@ class Recorded:
 
     def __init__(self, **options):
         self.runs = 0
-        self.compiled = fad.compile(self._function, **options)
-        self.both = fad.value_and_grad(self.compiled)
+        self.both = fad.value_and_grad(fad.compile(self._function, **options))
 
     def _function(self, x):
         self.runs += 1
@@ -64,7 +63,7 @@ def lines(session: Session) -> Iterator[Line]:
     error, unequal = _compared(points, one_shot, replayed.both, strict.both)
     note = (
         f"{len(points)} calls, {paths.PATHS} paths; Python ran the function {learned} times while "
-        f"each path was seen once; cache_info: {replayed.compiled.cache_info()}"
+        f"each path was seen once; cache_info: {replayed.both.cache_info()}"
     )
     yield Line(ERROR, error, "", note=note)
     yield Line(UNEQUAL, float(unequal), "", note=note)

@@ -78,8 +78,9 @@ class ScalarLoops:
         fad.value_and_grad(fad.compile(self.function))(self.x)
 
     def track_instructions(self, _loop):
-        """Vector instructions for value and gradient."""
-        return self.both.program(self.x).instructions
+        """Instructions for value and gradient, those of the scalar interpreter included."""
+        program = self.both.program(self.x)
+        return program.instructions + program.scalars
 
     track_instructions.unit = "instructions"
 
