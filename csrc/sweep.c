@@ -10,6 +10,8 @@
             return s_;               \
     } while (0)
 
+static bool is_leaf(const fad_node *node) { return node->op == FAD_CONSTANT || node->op == FAD_VARIABLE; }
+
 /* --- memory --- */
 
 fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bool keep)
@@ -28,6 +30,8 @@ fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bool 
         sweep->capacity = count;
     }
     memset(sweep->adjoints, 0, count * sizeof *sweep->adjoints);
+    while (tape->leaves < count && is_leaf(&tape->nodes[tape->leaves]))
+        tape->leaves++;
     return FAD_OK;
 }
 

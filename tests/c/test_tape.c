@@ -128,20 +128,9 @@ static fad_status reverse(fad_sweep *sweep, fad_tape *tape, uint32_t output)
 {
     TRY(fad_sweep_begin(sweep, tape, (size_t)output + 1, true));
     sweep->adjoints[output].number = 1.0;
-    for (size_t i = (size_t)output + 1; i-- > 0;) {
-        const fad_node *n = &tape->nodes[i];
-        if (n->flags & FAD_HAS_ARRAY) {
-            TRY(fad_sweep_node(sweep, (uint32_t)i));
-            continue;
-        }
-        double g = sweep->adjoints[i].number;
-        if (g == 0 || !(n->flags & FAD_IS_ACTIVE))
-            continue;
-        const fad_value *v = tape->values;
-        fad_adjoint *adjoint = sweep->adjoints;
-        fad_scalar_reverse(n->op, g, &v[n->a].number, &v[n->b].number, &v[n->aux].number, &v[i].number,
-                           &adjoint[n->a].number, &adjoint[n->b].number, &adjoint[n->aux].number);
-    }
+    size_t i = (size_t)output + 1;
+    while ((i = fad_sweep_scalars(sweep, i)) > 0)
+        TRY(fad_sweep_node(sweep, (uint32_t)--i));
     return FAD_OK;
 }
 
