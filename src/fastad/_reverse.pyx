@@ -74,6 +74,7 @@ def sweep(Recorder recorder, outputs, cotangents, wrt, keep=False):
     """
     cdef fad_sweep *s = &recorder.sweep
     cdef size_t count, start = 0
+    cdef Py_ssize_t i
     cdef fad_status status
     cdef Array output
     cdef list results = []
