@@ -442,6 +442,30 @@ static void test_rewind_and_reset(void)
     destroy(tape, &c);
 }
 
+/* The sweep stops at the leaves that begin the tape: it has to notice when they change, and to work on one of them. */
+static void test_leaves(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t x[5], y;
+    for (int i = 0; i < 5; i++)
+        EXPECT(variable(tape, i + 1.0, &x[i]) == FAD_OK);
+    EXPECT(binary(tape, FAD_MUL, x[4], x[0], &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK && tape->leaves == 5);
+    NEAR(adjoint_at(&sweep, x[0], 0), 5.0);
+    EXPECT(reverse(&sweep, tape, x[2]) == FAD_OK);
+    NEAR(adjoint_at(&sweep, x[2], 0), 1.0);
+
+    fad_tape_rewind(tape, 2);
+    EXPECT(unary(tape, FAD_SQUARE, x[1], &y) == FAD_OK);
+    EXPECT(unary(tape, FAD_SQUARE, y, &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK && tape->leaves == 2);
+    NEAR(adjoint_at(&sweep, x[1], 0), 32.0);
+    fad_sweep_end(&sweep, 0);
+    destroy(tape, &c);
+}
+
 static void test_limit(void)
 {
     counter c = {0};
@@ -638,6 +662,7 @@ int main(void)
     test_growth();
     test_shapes();
     test_rewind_and_reset();
+    test_leaves();
     test_limit();
     test_verify_finds();
     test_dump();
