@@ -2,8 +2,8 @@
  *
  *   tape.h    nodes, values, shapes, memory             fad_tape_create, fad_push_scalar, ...
  *   record.h  forward pass: compute and append          fad_record_elementwise, fad_record_matmul, ...
- *   scalar.h  value, partial, reverse step of scalars   fad_scalar_reverse
- *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_node
+ *   scalar.h  value, partial, tangent of scalars        fad_scalar_value, fad_scalar_partial
+ *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_scalars, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
  *   trace.h   a recording on its way to a program         fad_trace_copy
  *   pass.h    traces made smaller                       fad_pass_dead, fad_pass_simplify

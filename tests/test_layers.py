@@ -29,6 +29,7 @@ record.c:  record.h array.h scalar.h
 sweep.h:   tape.h
 sweep.c:   sweep.h array.h
 strips.c:  ops.def sweep.h array.h
+scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h
 trace.h:   tape.h

@@ -286,6 +286,7 @@ cdef extern from "fastad.h" nogil:
     void fad_sweep_finish(fad_sweep *sweep, uint32_t node)
     fad_status fad_sweep_give(fad_sweep *sweep, uint32_t node, const fad_array *value, void *owner)
     bint fad_sweep_get(const fad_sweep *sweep, uint32_t node, double *number, fad_array *out)
+    size_t fad_sweep_scalars(fad_sweep *sweep, size_t i)
     fad_status fad_sweep_node(fad_sweep *sweep, uint32_t node)
 
     fad_status fad_emit_reverse(fad_tape *tape, size_t end, size_t output_count, const uint32_t *outputs,
@@ -322,8 +323,6 @@ cdef extern from "scalar.h" nogil:
     double fad_scalar_partial(int op, int k, double X, double Y, double Z, double V)
     double fad_scalar_tangent(int op, const double *x, const double *y, const double *z, const double *v,
                               double tx, double ty, double tz)
-    void fad_scalar_reverse(int op, double g, const double *x, const double *y, const double *z, const double *v,
-                            double *a, double *b, double *c)
 
 
 cdef class Recorder:
