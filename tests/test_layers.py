@@ -34,6 +34,13 @@ emit.c:    ops.def emit.h record.h
 trace.h:   tape.h
 trace.c:   trace.h array.h record.h
 fastad.h:  tape.h record.h sweep.h emit.h trace.h
+pass_reassociate.c: fastad.h
+roll.h:    trace.h
+roll_pattern.c: roll.h
+roll_class.c:   roll.h scalar.h
+roll_operand.c: roll.h record.h
+roll_sum.c:     roll.h record.h
+pass_roll.c: fastad.h roll.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
