@@ -14,255 +14,11 @@
             return s_;               \
     } while (0)
 
-/* --- where scalars live --- */
-
-static bool is_dynamic(const roll *r, uint32_t node) { return (r->from->nodes[node].flags & FAD_IS_DYNAMIC) != 0; }
-
-/* The offset in the whole of element `flat` of a view of it. */
-static size_t through_view(const fad_view *view, size_t flat)
-{
-    ptrdiff_t at = 0;
-    for (size_t s = 0; s < view->whole->ndim; s++)
-        at += view->start[s] * view->whole->strides[s];
-    for (size_t i = view->part->ndim; i-- > 0;) {
-        ptrdiff_t index = (ptrdiff_t)(flat % (size_t)view->part->dims[i]);
-        flat /= (size_t)view->part->dims[i];
-        if (view->source[i] >= 0)
-            at += index * view->step[i] * view->whole->strides[view->source[i]];
-    }
-    return (size_t)at;
-}
-
-static size_t through_strided(const fad_strided *strided, size_t flat)
-{
-    ptrdiff_t at = strided->start;
-    for (size_t i = strided->part->ndim; i-- > 0;) {
-        at += (ptrdiff_t)(flat % (size_t)strided->part->dims[i]) * strided->strides[i];
-        flat /= (size_t)strided->part->dims[i];
-    }
-    return (size_t)at;
-}
-
-/* One step from an element of a node that only moves elements to the same element of its operand. */
-static bool look_through(const fad_tape *tape, uint32_t *node, size_t *offset)
-{
-    const fad_node *n = &tape->nodes[*node];
-    size_t at = *offset;
-    uint32_t to = n->a;
-    switch (n->op) {
-    case FAD_RESHAPE:
-        break;
-    case FAD_VIEW:
-        at = through_view(tape->side[n->aux], at);
-        break;
-    case FAD_STRIDED:
-        at = through_strided(tape->side[n->aux], at);
-        break;
-    case FAD_STACK:
-        to = ((const fad_list *)tape->side[n->aux])->nodes[at];
-        at = 0;
-        break;
-    default:
-        return false;
-    }
-    if (at > UINT32_MAX)
-        return false;
-    *node = to;
-    *offset = at;
-    return true;
-}
-
-static roll_place place_of_element(const roll *r, uint32_t element)
-{
-    uint32_t node = r->from->nodes[element].a;
-    size_t offset = r->from->nodes[element].aux;
-    while (fad_is_array(r->from, node) && is_dynamic(r, node))
-        if (!look_through(r->from, &node, &offset))
-            return (roll_place){r->places[node].base, (uint32_t)offset};
-    /* A scalar, or (were a dynamic node made of constants alone) an array that is not followed. */
-    return fad_is_array(r->from, node) ? (roll_place){ROLL_ALONE, element} : r->places[node];
-}
-
-static fad_status find_places(roll *r)
-{
-    const fad_tape *tape = r->from;
-    for (size_t i = 0; i < tape->count; i++) {
-        uint32_t node = (uint32_t)i;
-        r->places[i] = (roll_place){ROLL_ALONE, node};
-        if (!is_dynamic(r, node))
-            continue;
-        if (fad_is_array(tape, node)) {
-            r->places[i].offset = 0;
-            TRY(roll_new_base(r, FAD_NODE_NONE, node, &r->places[i].base));
-        } else if (tape->nodes[i].op == FAD_ELEMENT) {
-            r->places[i] = place_of_element(r, node);
-        }
-    }
-    return FAD_OK;
-}
-
-/* The node whose value `node` only reads: an element's array, or the scalar that it is. */
-static uint32_t holder(const roll *r, uint32_t node)
-{
-    roll_place p = r->places[node];
-    if (fad_is_array(r->from, node))
-        return node;
-    return p.base == ROLL_ALONE ? p.offset : p.base == ROLL_CONSTANT ? node : r->bases[p.base].source;
-}
-
-static void mark_needed(roll *r, const fad_trace *in)
-{
-    const fad_tape *tape = r->from;
-    for (size_t i = 0; i < in->output_count; i++)
-        r->levels[in->outputs[i]] = 1;
-    for (size_t i = 0; i < in->guard_count; i++)
-        r->levels[in->guards[i]] = 1;
-    for (size_t i = tape->count; i-- > 0;) {
-        uint32_t p, held = holder(r, (uint32_t)i);
-        if (!r->levels[i] || !is_dynamic(r, (uint32_t)i))
-            continue;
-        if (held != i) {
-            r->levels[held] = 1;
-            continue;
-        }
-        for (size_t k = 0; (p = fad_parent(tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
-            r->levels[p] = 1;
-    }
-}
-
-/* Constants of one value (bit for bit) have one place. */
-static fad_status find_constants(roll *r)
-{
-    const fad_tape *tape = r->from;
-    size_t count = 0, size = 64;
-    fad_status status = FAD_OK, ignored = FAD_OK;
-    for (size_t i = 0; i < tape->count; i++)
-        count += r->levels[i] && !(tape->nodes[i].flags & (FAD_IS_DYNAMIC | FAD_IS_ARRAY));
-    while (size < 2 * count)
-        size *= 2;
-    uint32_t *first = fad_resize(r->to, NULL, 0, size * sizeof *first, &status);
-    if (!first)
-        return status;
-    memset(first, 0xff, size * sizeof *first);
-    for (size_t i = 0; i < tape->count; i++) {
-        if (!r->levels[i] || tape->nodes[i].flags & (FAD_IS_DYNAMIC | FAD_IS_ARRAY))
-            continue;
-        uint64_t bits;
-        memcpy(&bits, &tape->values[i].number, sizeof bits);
-        size_t at = (size_t)((bits * 0x9e3779b97f4a7c15u) >> 20) & (size - 1);
-        while (first[at] != FAD_NODE_NONE && memcmp(&tape->values[first[at]].number, &bits, sizeof bits) != 0)
-            at = (at + 1) & (size - 1);
-        if (first[at] == FAD_NODE_NONE)
-            first[at] = (uint32_t)i;
-        r->places[i] = (roll_place){ROLL_CONSTANT, first[at]};
-    }
-    fad_resize(r->to, first, size * sizeof *first, 0, &ignored);
-    return FAD_OK;
-}
-
-/* --- levels and order --- */
-
-/* Appended to the new tape in its turn: not what is an element of something else, a constant or an input. */
-static bool is_in_order(const roll *r, uint32_t node)
-{
-    const fad_node *n = &r->from->nodes[node];
-    if (!r->levels[node] || n->op == FAD_OUTPUT)
-        return false;
-    if (!(n->flags & FAD_IS_DYNAMIC))
-        return (n->flags & FAD_IS_ARRAY) != 0;
-    return n->op != FAD_VARIABLE && holder(r, node) == node;
-}
-
-static uint32_t find_levels(roll *r)
-{
-    const fad_tape *tape = r->from;
-    uint32_t most = 1;
-    for (size_t i = 0; i < tape->count; i++) {
-        uint32_t p, level = 1, held = holder(r, (uint32_t)i);
-        if (!r->levels[i] || !is_dynamic(r, (uint32_t)i))
-            continue;
-        if (held != i)
-            level = r->levels[held];
-        for (size_t k = 0; held == i && (p = fad_parent(tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
-            level = r->levels[p] >= level ? r->levels[p] + (tape->nodes[i].op != FAD_OUTPUT) : level;
-        r->levels[i] = level;
-        most = level > most ? level : most;
-    }
-    return most;
-}
-
-/* Nodes of one level and kind are looked at together: scalar nodes of one op, others of one op. */
-static size_t kind_of(const roll *r, uint32_t node)
-{
-    return r->from->nodes[node].op + (roll_is_scalar_op(r->from, node) ? 0u : FAD_OP_COUNT);
-}
-
-/* Needed nodes by level, then kind, then place on the tape: two counting sorts. */
-static fad_status sort_nodes(roll *r, uint32_t most)
-{
-    const fad_tape *tape = r->from;
-    fad_status status = FAD_OK, ignored = FAD_OK;
-    size_t starts[2 * FAD_OP_COUNT + 1] = {0};
-    size_t level_bytes = ((size_t)most + 2) * sizeof(size_t), order_bytes = (tape->count + 1) * sizeof(uint32_t);
-    size_t *levels = fad_resize(r->to, NULL, 0, level_bytes, &status);
-    uint32_t *by_kind = levels ? fad_resize(r->to, NULL, 0, order_bytes, &status) : NULL;
-    if (by_kind) {
-        memset(levels, 0, level_bytes);
-        for (size_t i = 0; i < tape->count; i++)
-            if (is_in_order(r, (uint32_t)i)) {
-                starts[kind_of(r, (uint32_t)i) + 1]++;
-                levels[r->levels[i] + 1]++;
-                r->ordered++;
-            }
-        for (size_t k = 0; k < 2 * FAD_OP_COUNT; k++)
-            starts[k + 1] += starts[k];
-        for (size_t l = 0; l <= most; l++)
-            levels[l + 1] += levels[l];
-        for (size_t i = 0; i < tape->count; i++)
-            if (is_in_order(r, (uint32_t)i))
-                by_kind[starts[kind_of(r, (uint32_t)i)]++] = (uint32_t)i;
-        for (size_t i = 0; i < r->ordered; i++)
-            r->order[levels[r->levels[by_kind[i]]]++] = by_kind[i];
-        fad_resize(r->to, by_kind, order_bytes, 0, &ignored);
-    }
-    fad_resize(r->to, levels, levels ? level_bytes : 0, 0, &ignored);
-    return status;
-}
-
-/* How many nodes from order[at] on have its level and kind. */
-static size_t group_size(const roll *r, size_t at)
-{
-    size_t n = 1;
-    uint32_t first = r->order[at];
-    while (at + n < r->ordered && r->levels[r->order[at + n]] == r->levels[first] &&
-           kind_of(r, r->order[at + n]) == kind_of(r, first))
-        n++;
-    return n;
-}
-
-static size_t largest_room(const roll *r)
-{
-    const fad_tape *tape = r->from;
-    size_t most = 0;
-    for (size_t at = 0, n; at < r->ordered; at += n) {
-        n = group_size(r, at);
-        most = n > most ? n : most;
-    }
-    for (size_t i = 0; i < r->ordered; i++) {
-        const fad_node *n = &tape->nodes[r->order[i]];
-        if (n->op != FAD_NSUM && n->op != FAD_STACK)
-            continue;
-        size_t count = ((const fad_list *)tape->side[n->aux])->count;
-        most = count > most ? count : most;
-    }
-    return most + 1;
-}
-
 /* --- nodes one by one --- */
 
 static void settle_array(roll *r, uint32_t node)
 {
-    if (fad_is_array(r->from, node) && is_dynamic(r, node))
+    if (fad_is_array(r->from, node) && roll_is_dynamic(r, node))
         r->bases[r->places[node].base].node = r->map[node];
 }
 
@@ -293,11 +49,11 @@ static fad_status copy_other(roll *r, uint32_t node)
     const fad_tape *tape = r->from;
     const fad_node *n = &tape->nodes[node];
     uint32_t p, unused;
-    for (size_t k = 0; is_dynamic(r, node) && (p = fad_parent(tape, node, k)) != FAD_NODE_NONE; k++)
+    for (size_t k = 0; roll_is_dynamic(r, node) && (p = fad_parent(tape, node, k)) != FAD_NODE_NONE; k++)
         if (!fad_is_array(tape, p))
             TRY(roll_scalar(r, p, &unused));
     TRY(fad_trace_copy(r->to, tape, node, r->map, &r->map[node]));
-    for (uint32_t k = 1; n->op == FAD_CUSTOM && is_dynamic(r, node) && k < ((const fad_custom *)tape->side[n->aux])->outputs; k++)
+    for (uint32_t k = 1; n->op == FAD_CUSTOM && roll_is_dynamic(r, node) && k < ((const fad_custom *)tape->side[n->aux])->outputs; k++)
         if (node + k < tape->count) {
             r->map[node + k] = r->map[node] + k;
             settle_array(r, node + k);
@@ -317,7 +73,7 @@ static fad_status copy_one(roll *r, uint32_t node)
             TRY(roll_scalar(r, roll_operand(tape, node, k), &operands[k]));
         return fad_record_elementwise(r->to, tape->nodes[node].op, operands, -1, &r->map[node]);
     }
-    TRY(tape->nodes[node].op == FAD_STACK && is_dynamic(r, node) ? copy_stack(r, node) : copy_other(r, node));
+    TRY(tape->nodes[node].op == FAD_STACK && roll_is_dynamic(r, node) ? copy_stack(r, node) : copy_other(r, node));
     settle_array(r, node);
     return FAD_OK;
 }
@@ -475,10 +231,10 @@ static bool are_worth_it(roll *r, size_t n, size_t arity, roll_plan *plans)
     return all;
 }
 
-static fad_status roll_regular(roll *r, uint32_t *members, size_t n)
+/* A run with plans made: one array node, but for members that are in its way. */
+static fad_status roll_regular(roll *r, uint32_t *members, size_t n, size_t arity, roll_plan *plans)
 {
-    roll_plan plans[3];
-    size_t arity = make_plans(r, members, n, plans), kept = n;
+    size_t kept = n;
     bool mixed = false;
     for (size_t k = 0; k < arity; k++)
         mixed = mixed || (plans[k].kind == ROLL_GATHER && plans[k].parts > 1);
@@ -502,8 +258,11 @@ static fad_status roll_interleaved(roll *r, uint32_t *members, size_t n, size_t 
     for (size_t i = 0; i < n; i++)
         r->classes[i % p * each + i / p] = members[i];
     memcpy(members, r->classes, n * sizeof *members);
-    for (size_t i = 0; i < p; i++)
-        TRY(roll_regular(r, members + i * each, each));
+    for (size_t i = 0; i < p; i++) {
+        roll_plan plans[3];
+        size_t arity = make_plans(r, members + i * each, each, plans);
+        TRY(roll_regular(r, members + i * each, each, arity, plans));
+    }
     return FAD_OK;
 }
 
@@ -522,7 +281,7 @@ static fad_status roll_run(roll *r, uint32_t *members, size_t n)
         ordered = ordered && (plans[k].kind == ROLL_AFFINE || plans[k].kind == ROLL_UNIFORM);
     if (!ordered)
         period = roll_period(places, plans, arity, n, r->min_width);
-    return period ? roll_interleaved(r, members, n, period) : roll_regular(r, members, n);
+    return period ? roll_interleaved(r, members, n, period) : roll_regular(r, members, n, arity, plans);
 }
 
 static fad_status roll_group(roll *r, size_t at, size_t n)
@@ -570,10 +329,8 @@ static fad_status stack_inputs(roll *r, const fad_trace *in, const fad_trace *ou
 
 static fad_status append_all(roll *r)
 {
-    for (size_t at = 0, n; at < r->ordered; at += n) {
-        n = group_size(r, at);
-        TRY(roll_group(r, at, n));
-    }
+    for (size_t g = 0, start = 0; g < r->group_count; start = r->groups[g++])
+        TRY(roll_group(r, start, r->groups[g] - start));
     return FAD_OK;
 }
 
@@ -610,6 +367,7 @@ static fad_status prepare(roll *r, const fad_trace *in)
     TRY(take(r, &r->scratch, count, sizeof *r->scratch));
     TRY(take(r, &r->levels, count, sizeof *r->levels));
     TRY(take(r, &r->order, count, sizeof *r->order));
+    TRY(take(r, &r->groups, count, sizeof *r->groups));
     TRY(take(r, &r->uses, count, sizeof *r->uses));
     memset(r->map, 0xff, count * sizeof *r->map);
     memset(r->scratch, 0xff, count * sizeof *r->scratch);
@@ -617,12 +375,8 @@ static fad_status prepare(roll *r, const fad_trace *in)
     memset(r->uses, 0, count * sizeof *r->uses);
     for (int i = 0; i < ROLL_FIRST_ARRAY; i++)
         TRY(roll_new_base(r, FAD_NODE_NONE, FAD_NODE_NONE, &unused));
-    TRY(find_places(r));
-    mark_needed(r, in);
-    TRY(find_constants(r));
-    TRY(sort_nodes(r, find_levels(r)));
+    TRY(roll_order(r, in));
     roll_find_uses(r);
-    r->room = largest_room(r);
     for (int k = 0; k < 4; k++)
         TRY(take(r, &r->operands[k], r->room, sizeof *r->operands[k]));
     TRY(take(r, &r->keys, r->room, sizeof *r->keys));

@@ -1,5 +1,5 @@
-/* roll.h: what the parts of the re-roll pass share (pass_roll.c, roll_class.c, roll_pattern.c, roll_operand.c,
- * roll_sum.c). Nobody else uses it.
+/* roll.h: what the parts of the re-roll pass share (pass_roll.c and the files
+ * roll_*.c). Nobody else uses it.
  *
  * Every scalar of the trace has a place: an element of a base, which is an array of the trace (ELEMENT), the array
  * that its run became, or one of two things that are no arrays. A run is a list of scalar nodes of one op that
@@ -61,8 +61,9 @@ typedef struct {
     uint32_t *map;        /* node of `to`, FAD_NODE_NONE: not (yet) a node of its own */
     uint32_t *levels;     /* 0: not needed */
     uint32_t *scratch;    /* for every node or base; FAD_NODE_NONE between two uses */
-    uint32_t *order;      /* needed nodes by level and op */
-    size_t ordered;
+    uint32_t *order;      /* needed nodes by level and kind */
+    uint32_t *groups;     /* where each group of one level and kind ends in that */
+    size_t ordered, group_count;
     roll_uses *uses;
     roll_base *bases;
     size_t base_count, base_capacity;
@@ -89,6 +90,11 @@ static inline bool roll_is_scalar_op(const fad_tape *tape, uint32_t node)
     return n->op == FAD_NSUM || (n->op < FAD_ELEMENTWISE_COUNT && !(n->flags & FAD_HAS_ARRAY));
 }
 
+static inline bool roll_is_dynamic(const roll *r, uint32_t node)
+{
+    return (r->from->nodes[node].flags & FAD_IS_DYNAMIC) != 0;
+}
+
 /* Where a scalar lives now: a node that reads another one's place follows it. */
 static inline roll_place roll_place_of(const roll *r, uint32_t node)
 {
@@ -109,6 +115,11 @@ static inline uint32_t roll_operand(const fad_tape *tape, uint32_t node, size_t 
         return ((const fad_list *)tape->side[n->aux])->nodes[slot];
     return slot == 0 ? n->a : slot == 1 ? n->b : n->aux;
 }
+
+/* --- roll_order.c --- */
+
+/* Fills places, levels, order, groups and room. */
+fad_status roll_order(roll *r, const fad_trace *in);
 
 /* --- roll_pattern.c: order in a list of places; no tape --- */
 

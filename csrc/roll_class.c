@@ -39,7 +39,7 @@ static void add_use(roll_uses *to, const roll_uses *from, uint32_t how)
 void roll_find_uses(roll *r)
 {
     const fad_tape *tape = r->from;
-    bool unordered[FAD_OP_COUNT] = {[FAD_NSUM] = true};
+    bool unordered[FAD_OP_COUNT] = {[FAD_NSUM] = true, [FAD_STACK] = true};
     for (int op = 0; op < FAD_ELEMENTWISE_COUNT; op++)
         unordered[op] = commutes(op);
     for (size_t i = tape->count; i-- > 0;) {

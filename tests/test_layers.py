@@ -36,6 +36,7 @@ trace.c:   trace.h array.h record.h
 fastad.h:  tape.h record.h sweep.h emit.h trace.h
 pass_reassociate.c: fastad.h
 roll.h:    trace.h
+roll_order.c:   roll.h
 roll_pattern.c: roll.h
 roll_class.c:   roll.h scalar.h
 roll_operand.c: roll.h record.h
