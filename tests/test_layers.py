@@ -55,6 +55,14 @@ kernels.h: program.h
 kernels.c: kernels.h
 exec.c:    program.h array.h scalar.h ops.def
 fastad.h:  program.h tape.h record.h sweep.h emit.h trace.h pass.h
+pass_reassociate.c: fastad.h
+roll.h:    trace.h
+roll_order.c:   roll.h
+roll_pattern.c: roll.h
+roll_class.c:   roll.h scalar.h
+roll_operand.c: roll.h record.h
+roll_sum.c:     roll.h record.h
+pass_roll.c: fastad.h roll.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
