@@ -53,7 +53,9 @@ lower_emit.c: lower.h array.h
 lower_fuse.c: lower.h
 kernels.h: program.h
 kernels.c: kernels.h
-exec.c:    program.h array.h scalar.h ops.def
+exec.h:    program.h
+exec.c:    exec.h array.h
+exec_scalars.c: exec.h scalar.h ops.def
 fastad.h:  program.h tape.h record.h sweep.h emit.h trace.h pass.h
 pass_reassociate.c: fastad.h
 roll.h:    trace.h
