@@ -801,6 +801,22 @@ static fad_status random_indices(generator *g, const fad_shape *shape, size_t mo
     return FAD_OK;
 }
 
+static fad_status random_strided(generator *g, uint32_t a, uint32_t *out)
+{
+    fad_tape *t = g->r.trace.tape;
+    const fad_shape *part = random_shape(g);
+    ptrdiff_t strides[3], most = (ptrdiff_t)fad_node_shape(t, a)->size, start = (ptrdiff_t)pick(g, (unsigned)most);
+    uint32_t side;
+    for (size_t i = 0; i < part->ndim; i++)
+        strides[i] = pick(g, 2) ? part->strides[i] * (pick(g, 3) ? 1 : -1) : (ptrdiff_t)pick(g, 5) - 2;
+    if (pick(g, 2))
+        start = 0;
+    TRY(fad_make_strided(t, fad_node_shape(t, a), part->ndim, part->dims, start, strides, &side));
+    TRY(fad_record_strided(t, a, side, out));
+    keep(g, *out);
+    return fad_record_strided_add(t, pick(g, 2) ? *out : operand(g), side, out);
+}
+
 static fad_status random_list(generator *g, uint32_t a, uint32_t *out)
 {
     fad_tape *t = g->r.trace.tape;
@@ -828,7 +844,7 @@ static fad_status random_structural(generator *g, uint32_t *out)
     fad_tape *t = g->r.trace.tape;
     uint32_t a = operand(g), b = operand(g), side, indices;
     const fad_shape *shape = fad_node_shape(t, a);
-    switch (pick(g, 14)) {
+    switch (pick(g, 17)) {
     case 0:
     case 1:
         return fad_record_broadcast_to(t, a, random_shape(g), out);
@@ -857,6 +873,10 @@ static fad_status random_structural(generator *g, uint32_t *out)
         TRY(fad_record_gather(t, a, indices, out));
         keep(g, *out);
         return fad_record_scatter_add(t, *out, indices, shape, out);
+    case 14:
+    case 15:
+    case 16:
+        return random_strided(g, a, out);
     case 11:
         return fad_record_cast(t, a, pick(g, 2) ? FAD_F32 : FAD_F64, out);
     case 12:
