@@ -38,11 +38,12 @@ pass.h:    trace.h
 pass_dead.c:     pass.h
 pass_common.c:   pass.h
 pass_fold.c:     pass.h
-pass_sums.c:     pass.h
+pass_sums.c:     pass.h record.h
 pass_products.c: pass.h
 pass_choices.c:  pass.h
 pass_shapes.c:   pass.h record.h
 pass_views.c:    pass.h record.h
+pass_strided.c:  pass.h record.h
 pass_elements.c: pass.h record.h
 pass_simplify.c: pass.h record.h
 program.h: trace.h
