@@ -141,9 +141,9 @@ static bool near(double x, double y, double tolerance)
 static bool same_values(const recording *r, uint32_t a, const fad_tape *y, uint32_t b, double tolerance)
 {
     const fad_tape *x = r->tape;
-    const fad_shape *shape = a != FAD_NODE_NONE ? fad_node_shape(x, a) : b != FAD_NODE_NONE ? fad_node_shape(y, b) : NULL;
-    if (!shape)
+    if (a == FAD_NODE_NONE && b == FAD_NODE_NONE)
         return true;
+    const fad_shape *shape = a != FAD_NODE_NONE ? fad_node_shape(x, a) : fad_node_shape(y, b);
     if (a != FAD_NODE_NONE && b != FAD_NODE_NONE && fad_node_shape(y, b)->size != shape->size)
         return false;
     fad_array p = {0}, q = {0};
@@ -152,7 +152,8 @@ static bool same_values(const recording *r, uint32_t a, const fad_tape *y, uint3
     if (b != FAD_NODE_NONE)
         q = fad_value_array(y, b);
     for (size_t i = 0; i < shape->size; i++) {
-        ptrdiff_t stride_p = shape->ndim && p.data ? p.strides[0] : 0, stride_q = shape->ndim && q.data ? q.strides[0] : 0;
+        ptrdiff_t stride_p = shape->ndim && p.data ? p.strides[0] : 0;
+        ptrdiff_t stride_q = shape->ndim && q.data ? q.strides[0] : 0;
         double u = p.data ? ((double *)p.data)[(ptrdiff_t)i * stride_p] : 0;
         double v = q.data ? ((double *)q.data)[(ptrdiff_t)i * stride_q] : 0;
         if (!near(v, u, tolerance))
@@ -183,8 +184,8 @@ static counts count_nodes(const fad_tape *tape)
 
 static void print_counts(const char *name, const counts *c)
 {
-    printf("  %-28s %8zu nodes: %6zu arrays, %3zu indexed, %6zu scalars (%zu elements), %zu constants\n", name, c->nodes,
-           c->arrays, c->gathers, c->scalars, c->elements, c->constants);
+    printf("  %-20s %7zu nodes: %5zu arrays, %3zu indexed, %5zu scalars (%zu elements), %zu constants\n", name,
+           c->nodes, c->arrays, c->gathers, c->scalars, c->elements, c->constants);
 }
 
 static void write_text(void *context, const char *text) { fputs(text, context); }
@@ -563,7 +564,8 @@ static void heat_square(recording *r, bool periodic, int times)
         size_t edge = periodic ? 0 : 1;
         for (size_t i = edge; i < SIDE - edge; i++)
             for (size_t j = edge; j < SIDE - edge; j++) {
-                size_t up = (i + SIDE - 1) % SIDE, down = (i + 1) % SIDE, left = (j + SIDE - 1) % SIDE, right = (j + 1) % SIDE;
+                size_t up = (i + SIDE - 1) % SIDE, down = (i + 1) % SIDE;
+                size_t left = (j + SIDE - 1) % SIDE, right = (j + 1) % SIDE;
                 uint32_t around = add(r, add(r, u[up][j], u[down][j]), add(r, u[i][left], u[i][right]));
                 next[i][j] = add(r, mul(r, number(r, 0.6), u[i][j]), mul(r, number(r, 0.1), around));
             }
