@@ -65,6 +65,7 @@ roll_pattern.c: roll.h
 roll_class.c:   roll.h scalar.h
 roll_operand.c: roll.h record.h
 roll_sum.c:     roll.h record.h
+roll_run.c:     roll.h record.h
 pass_roll.c: fastad.h roll.h
 verify.c:  fastad.h
 dump.c:    fastad.h
