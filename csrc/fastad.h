@@ -7,6 +7,7 @@
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
  *   trace.h   a recording on its way to a program         fad_trace_copy
  *   pass.h    traces made smaller                       fad_pass_dead, fad_pass_simplify
+ *   program.h what a trace is lowered to, and its run     fad_lower, fad_program_run
  *   verify.c  is a tape well formed?                    fad_verify
  *   dump.c    text form                                 fad_dump
  *
@@ -17,6 +18,7 @@
 
 #include "emit.h"
 #include "pass.h"
+#include "program.h"
 #include "record.h"
 #include "sweep.h"
 #include "tape.h"

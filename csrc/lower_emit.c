@@ -734,9 +734,9 @@ static fad_status emit_scalar_item(emitter *e, const fad_item *item)
 static fad_status emit_scalar_op(emitter *e, const fad_item *item)
 {
     uint16_t op = e->tape->nodes[item->node].op;
-    uint32_t units[3];
-    for (size_t k = 0; k < 3; k++)
-        units[k] = k < fad_ops[op].arity ? unit_of(e, fad_parent(e->tape, item->node, k)) : units[0];
+    uint32_t units[3] = {0, 0, 0};
+    for (size_t k = 0; k < fad_ops[op].arity; k++)
+        units[k] = unit_of(e, fad_parent(e->tape, item->node, k));
     TRY(free_scalars_of(e, item));
     TRY(make_room(e, item->node));
     return scalar_instruction(e, op, e->where[item->node], units[0], units[1], units[2]);

@@ -113,7 +113,7 @@ static uint32_t hash(const fad_rewriter *r, uint32_t node)
 
 /* --- comparing --- */
 
-static bool same_view(const fad_view *v, const fad_view *w)
+bool fad_same_view(const fad_view *v, const fad_view *w)
 {
     if (v->whole != w->whole || v->part != w->part)
         return false;
@@ -129,7 +129,7 @@ static bool same_view(const fad_view *v, const fad_view *w)
 static bool same_side(int op, const void *x, const void *y)
 {
     if (op == FAD_VIEW || op == FAD_EMBED || op == FAD_UPDATE_VIEW)
-        return same_view(x, y);
+        return fad_same_view(x, y);
     if (op == FAD_SCATTER_ADD)
         return ((const fad_scatter *)x)->indices == ((const fad_scatter *)y)->indices;
     const fad_list *v = x, *w = y;

@@ -67,6 +67,15 @@ bool fad_is_number(const fad_tape *tape, uint32_t node, double *value)
     return true;
 }
 
+bool fad_is_number_in(const fad_tape *tape, uint32_t like, uint32_t node, double *value)
+{
+    if (!fad_is_number(tape, node, value))
+        return false;
+    if (fad_node_dtype(tape, like) == FAD_F32)
+        *value = (float)*value;
+    return true;
+}
+
 /* One element of type `dtype` in `room`. */
 static void put_number(double value, int dtype, char *room)
 {

@@ -38,8 +38,20 @@ pass.h:    trace.h
 pass_dead.c:     pass.h
 pass_common.c:   pass.h
 pass_fold.c:     pass.h
+pass_sums.c:     pass.h
+pass_products.c: pass.h
+pass_choices.c:  pass.h
+pass_shapes.c:   pass.h record.h
+pass_views.c:    pass.h record.h
+pass_elements.c: pass.h record.h
 pass_simplify.c: pass.h record.h
-fastad.h:  tape.h record.h sweep.h emit.h trace.h pass.h
+program.h: trace.h
+program.c: program.h
+lower.h:   program.h
+lower.c:   lower.h
+lower_emit.c: lower.h array.h
+exec.c:    program.h array.h scalar.h ops.def
+fastad.h:  program.h tape.h record.h sweep.h emit.h trace.h pass.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
@@ -48,6 +60,7 @@ PYTHON = """
 errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
+_program:     errors numpy _core
 _ops:         numpy _core
 _functions:   numpy _core _ops
 _record:      _core
@@ -56,8 +69,9 @@ numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
 transforms:   errors numpy _core _record _reverse _containers
 function:     errors numpy _core _record
+compile:      _core _containers _record _program
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check
+__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check compile
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula
