@@ -69,7 +69,7 @@ numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
 transforms:   errors numpy _core _record _reverse _containers
 function:     errors numpy _core _record
-compile:      _core _containers _record _program
+compile:      numpy _core _containers _record _program
 check:        errors numpy _core _containers transforms
 __init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check compile
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
