@@ -69,6 +69,30 @@ def sum_to(x, shape):
     return wrap(a.recorder, node)
 
 
+cdef Array extremum_to(int op, object x, object shape):
+    cdef Array a = operand(x)
+    cdef uint32_t node = 0
+    cdef str name = fad_ops[op].spelled.decode()
+    cdef const fad_shape *to = intern(a.recorder, shape, name)
+    cdef fad_status status = fad_record_extremum_to(a.recorder.tape, op, a.node, to, &node)
+    if status == FAD_BAD_SHAPE:
+        raise ValueError(f"{name}: shape {tuple(shape)} does not broadcast to the operand's shape {a.shape}")
+    if status == FAD_BAD_OPERAND:
+        raise ValueError(f"{name}: zero-size array of shape {a.shape} has no extremum")
+    a.recorder.check(status, name)
+    return wrap(a.recorder, node)
+
+
+def max_to(x, shape):
+    """Largest elements over the axes that broadcasting from `shape` to x.shape repeats; x may have any type."""
+    return extremum_to(FAD_MAX_TO, x, shape)
+
+
+def min_to(x, shape):
+    """Smallest elements over the axes that broadcasting from `shape` to x.shape repeats; x may have any type."""
+    return extremum_to(FAD_MIN_TO, x, shape)
+
+
 def transpose(x, axes):
     """Permute the axes: a view."""
     cdef Array a = operand(x)

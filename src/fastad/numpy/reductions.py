@@ -7,19 +7,24 @@ from fastad._record import implements, method
 
 from .arguments import NO_VALUE, constant, dropped, flag, merged, normalized_axes, refuse_out
 
-__all__ = ["count_of", "floating", "mask_to", "mean", "prod", "sum", "total"]
+__all__ = ["count_of", "floating", "mask_to", "mean", "prod", "reduced", "sum", "total"]
+
+
+def reduced(primitive, x, axis=None, keepdims=False):
+    """An Array over `axis` by `primitive`: sum_to, max_to or min_to."""
+    if axis is None and not keepdims:
+        return primitive(x, ())
+    shape = x.shape
+    axes = normalized_axes(axis, len(shape))
+    if not keepdims and axes == tuple(range(len(axes))):
+        return primitive(x, shape[len(axes) :])
+    kept = primitive(x, dropped(shape, axes, True))
+    return kept if keepdims else reshape(kept, dropped(shape, axes))
 
 
 def total(x, axis=None, keepdims=False):
     """Sum of a floating Array over `axis`: no further arguments, no checks."""
-    if axis is None and not keepdims:
-        return sum_to(x, ())
-    shape = x.shape
-    axes = normalized_axes(axis, len(shape))
-    if not keepdims and axes == tuple(range(len(axes))):
-        return sum_to(x, shape[len(axes) :])
-    kept = sum_to(x, dropped(shape, axes, True))
-    return kept if keepdims else reshape(kept, dropped(shape, axes))
+    return reduced(sum_to, x, axis, keepdims)
 
 
 def floating(x, dtype):
