@@ -235,6 +235,29 @@ static fad_status give(emitter *e, uint32_t to, uint32_t value)
     return contribute(e, to, value, WHOLE);
 }
 
+/* Whether the offsets are equally spaced. */
+static bool is_spaced(const int64_t *offsets, size_t n)
+{
+    for (size_t i = 2; i < n; i++)
+        if (offsets[i] - offsets[i - 1] != offsets[1] - offsets[0])
+            return false;
+    return true;
+}
+
+/* Zeros of `shape` with `values` added at flat offsets. */
+static fad_status add_at(fad_tape *tape, uint32_t values, size_t n, const int64_t *offsets, const fad_shape *shape,
+                         uint32_t *out)
+{
+    uint32_t side;
+    ptrdiff_t dim = (ptrdiff_t)n, stride = n > 1 ? (ptrdiff_t)(offsets[1] - offsets[0]) : 0;
+    if (is_spaced(offsets, n)) {
+        TRY(fad_make_strided(tape, shape, 1, &dim, (ptrdiff_t)offsets[0], &stride, &side));
+        return fad_record_strided_add(tape, values, side, out);
+    }
+    TRY(fad_record_indices(tape, n, offsets, &side));
+    return fad_record_scatter_add(tape, values, side, shape, out);
+}
+
 /* The elements contributed one by one, as one array. */
 static fad_status collect_elements(emitter *e, uint32_t index, size_t count, uint32_t *out)
 {
@@ -250,13 +273,13 @@ static fad_status collect_elements(emitter *e, uint32_t index, size_t count, uin
             e->scratch[n] = e->pool[c].node;
             offsets[n++] = e->pool[c].element;
         }
-    uint32_t indices = 0, values = 0;
-    status = fad_record_indices(tape, n, offsets, &indices);
+    uint32_t values = 0;
     fad_status ignored = FAD_OK;
+    status = fad_record_stack(tape, n, e->scratch, &values);
+    if (status == FAD_OK)
+        status = add_at(tape, values, n, offsets, shape, out);
     fad_resize(tape, offsets, count * sizeof *offsets, 0, &ignored);
-    TRY(status);
-    TRY(fad_record_stack(tape, n, e->scratch, &values));
-    return fad_record_scatter_add(tape, values, indices, shape, out);
+    return status;
 }
 
 /* The cotangent of node `index`: the sum of its contributions. FAD_NODE_NONE: it has none. */

@@ -212,6 +212,9 @@ static fad_status run_strip(const machine *m, const fad_step *step, uint64_t sta
         fad_status status = FAD_OK;
         switch (i->code) {
         case FAD_DO_OP:
+        case FAD_DO_MUL_ADD:
+        case FAD_DO_MUL_SUB:
+        case FAD_DO_SUB_MUL:
             bound->loop(data, &n, steps, bound->data);
             break;
         case FAD_DO_CONVERT:

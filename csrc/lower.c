@@ -220,8 +220,6 @@ static uint32_t readable_at(const fad_lowering *l, uint32_t node, size_t n, bool
 static fad_status make_dense(fad_lowering *l, uint32_t node, uint32_t *out)
 {
     *out = node;
-    if (fad_lower_is_dense(l, node) && fad_lower_is_array(l, node))
-        return FAD_OK;
     if (fad_lower_is_dense(l, node))
         return FAD_OK;
     if (l->dense[node] != FAD_NO_INDEX) {
@@ -327,6 +325,12 @@ static fad_status lower_view(fad_lowering *l, uint32_t node)
     return look_at(l, node, n->a, w.offset, strides);
 }
 
+static fad_status lower_strided(fad_lowering *l, uint32_t node, uint32_t dense)
+{
+    const fad_strided *strided = l->tape->side[l->tape->nodes[node].aux];
+    return look_at(l, node, dense, fad_lower_window(l, dense).offset + strided->start, strided->strides);
+}
+
 /* --- stores --- */
 
 /* Stages between which a node is written to. */
@@ -357,16 +361,24 @@ static span begin_stores(fad_lowering *l, uint32_t node)
     return when;
 }
 
+/* Before stage `when`, elements `from` .. `to`-1 of `node` are zero. */
+static fad_status zero(fad_lowering *l, uint32_t node, span when, size_t from, size_t to)
+{
+    uint32_t region;
+    if (from >= to)
+        return FAD_OK;
+    TRY(find_region(l, when.first < when.last ? when.first : when.last, 0, FAD_STEP_ZERO, &region));
+    if (to > FAD_NO_INDEX - 1)
+        return FAD_TOO_MANY;
+    fad_item item = {FAD_ITEM_ZERO, 0, false, node, node, (uint32_t)from, (uint32_t)to, 0};
+    return add_item(l, region, &item);
+}
+
 /* `zeros`: before anything is written, all of it is zero. */
 static fad_status end_stores(fad_lowering *l, uint32_t node, span when, bool zeros)
 {
     l->stage[node] = when.last;
-    if (!zeros)
-        return FAD_OK;
-    uint32_t region;
-    TRY(find_region(l, when.first < when.last ? when.first : when.last, 0, FAD_STEP_ZERO, &region));
-    fad_item item = {FAD_ITEM_ZERO, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
-    return add_item(l, region, &item);
+    return zeros ? zero(l, node, when, 0, fad_lower_shape(l, node)->size) : FAD_OK;
 }
 
 /* Window of the part that `view` shows of the dense array `node`. */
@@ -377,24 +389,82 @@ static fad_status part_window(fad_lowering *l, uint32_t node, const fad_view *vi
     return new_window(l, view->part, offset, strides, out);
 }
 
-/* Adds what an EMBED or SCATTER_ADD node would hold to `to`. */
-static fad_status add_part(fad_lowering *l, uint32_t to, uint32_t part, int code, span *when)
+/* What a node is the sum of: `from`, added at the places of a window (FAD_NO_INDEX: all places) or of indices. */
+typedef struct {
+    uint32_t from, window, indices;
+    ptrdiff_t offset;          /* of a window that is one stretch; else -1 */
+} term;
+
+/* The stretch that a window over `shape` is, as the offset of its first element; -1 where it is none. */
+static ptrdiff_t stretch_at(const fad_lowering *l, uint32_t window, const fad_shape *shape)
+{
+    return window == FAD_NO_INDEX                          ? 0
+           : is_dense(shape, l->windows[window].strides) ? l->windows[window].offset
+                                                           : -1;
+}
+
+/* What an EMBED, STRIDED_ADD or SCATTER_ADD node adds to `to`. */
+static fad_status part_term(fad_lowering *l, uint32_t to, uint32_t part, term *out)
 {
     const fad_node *n = &l->tape->nodes[part];
-    uint32_t window = FAD_NO_INDEX;
+    out->from = n->a;
+    out->window = out->indices = FAD_NO_INDEX;
+    out->offset = -1;
     if (n->op == FAD_SCATTER_ADD) {
-        const fad_scatter *scatter = l->tape->side[n->aux];
-        return store(l, to, false, n->a, FAD_DO_SCATTER_ADD, FAD_NO_INDEX, scatter->indices, earliest(l, to), when);
+        out->indices = ((const fad_scatter *)l->tape->side[n->aux])->indices;
+        return FAD_OK;
     }
-    TRY(part_window(l, to, l->tape->side[n->aux], &window));
-    return store(l, to, false, n->a, code, window, FAD_NO_INDEX, earliest(l, to), when);
+    if (n->op == FAD_STRIDED_ADD) {
+        const fad_strided *strided = l->tape->side[n->aux];
+        TRY(new_window(l, strided->part, strided->start, strided->strides, &out->window));
+    } else {
+        TRY(part_window(l, to, l->tape->side[n->aux], &out->window));
+    }
+    out->offset = stretch_at(l, out->window, fad_lower_shape(l, n->a));
+    return FAD_OK;
+}
+
+/* Whether all terms are stretches that one region adds: then the one that lies last is stored instead. Strip by strip,
+ * what is stored lies ahead of all that is added. */
+static bool one_pass(const fad_lowering *l, const term *terms, size_t count)
+{
+    size_t n = fad_lower_shape(l, terms[0].from)->size;
+    for (size_t i = 0; i < count; i++)
+        if (terms[i].offset < 0 || fad_lower_shape(l, terms[i].from)->size != n ||
+            readable_at(l, terms[i].from, n, false) != readable_at(l, terms[0].from, n, false))
+            return false;
+    return !l->strict || count == 1;
+}
+
+static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t count)
+{
+    span when = begin_stores(l, node);
+    size_t last = 0, n = fad_lower_shape(l, terms[0].from)->size;
+    bool pass = one_pass(l, terms, count);
+    for (size_t i = 1; pass && i < count; i++)
+        if (terms[i].offset > terms[last].offset)
+            last = i;
+    term first = terms[last];
+    terms[last] = terms[0];
+    terms[0] = first;
+    for (size_t i = 0; i < count; i++)
+        TRY(store(l, node, false, terms[i].from,
+                  terms[i].indices != FAD_NO_INDEX ? FAD_DO_SCATTER_ADD
+                  : pass && i == 0                 ? FAD_DO_STORE
+                                                   : FAD_DO_ADD,
+                  terms[i].window, terms[i].indices, earliest(l, node), &when));
+    if (!pass)
+        return end_stores(l, node, when, true);
+    TRY(zero(l, node, when, 0, (size_t)first.offset));
+    TRY(zero(l, node, when, (size_t)first.offset + n, fad_lower_shape(l, node)->size));
+    return end_stores(l, node, when, false);
 }
 
 static fad_status lower_part(fad_lowering *l, uint32_t node)
 {
-    span when = begin_stores(l, node);
-    TRY(add_part(l, node, node, l->tape->nodes[node].op == FAD_EMBED ? FAD_DO_STORE : FAD_DO_ADD, &when));
-    return end_stores(l, node, when, true);
+    term only;
+    TRY(part_term(l, node, node, &only));
+    return add_terms(l, node, &only, 1);
 }
 
 static fad_status lower_sum_to(fad_lowering *l, uint32_t node)
@@ -463,18 +533,24 @@ static fad_status lower_stack(fad_lowering *l, uint32_t node)
     return end_stores(l, node, when, false);
 }
 
-/* A sum that absorbs parts: zeros, to which all operands are added. */
+/* A sum that absorbs parts. */
 static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
 {
     uint32_t p;
-    span when = begin_stores(l, node);
+    size_t count = 0;
+    fad_status status = FAD_OK;
+    while (fad_parent(l->tape, node, count) != FAD_NODE_NONE)
+        count++;
+    term *terms = fad_arena_alloc(l->tape, &l->arena, count * sizeof *terms, &status);
+    if (!terms)
+        return status;
     for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+        term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+        terms[k] = plain;
         if (l->absorbed[p] == node)
-            TRY(add_part(l, node, p, FAD_DO_ADD, &when));
-        else
-            TRY(store(l, node, false, p, FAD_DO_ADD, FAD_NO_INDEX, FAD_NO_INDEX, earliest(l, node), &when));
+            TRY(part_term(l, node, p, &terms[k]));
     }
-    return end_stores(l, node, when, true);
+    return add_terms(l, node, terms, count);
 }
 
 /* --- computed roots --- */
@@ -545,6 +621,7 @@ static fad_status lower_step(fad_lowering *l, uint32_t node, int kind)
 static fad_status lower_node(fad_lowering *l, uint32_t node)
 {
     const fad_node *n = &l->tape->nodes[node];
+    uint32_t dense;
     l->root[node] = node;
     if (!(n->flags & FAD_IS_DYNAMIC)) {
         l->source[node] = FAD_FROM_CONSTANT;
@@ -564,9 +641,13 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
         if (fad_lower_is_dense(l, n->a))
             return look_at(l, node, n->a, fad_lower_window(l, n->a).offset, fad_lower_shape(l, node)->strides);
         break;
+    case FAD_STRIDED:
+        TRY(make_dense(l, n->a, &dense));
+        return lower_strided(l, node, dense);
     case FAD_SUM_TO:
         return lower_sum_to(l, node);
     case FAD_EMBED:
+    case FAD_STRIDED_ADD:
     case FAD_SCATTER_ADD:
         return lower_part(l, node);
     case FAD_UPDATE_VIEW:
@@ -632,7 +713,7 @@ static void count_uses(fad_lowering *l)
         l->uses[l->trace->guards[i]] += 2;
 }
 
-/* A part (EMBED, SCATTER_ADD) that only a sum reads is added by the sum itself; the sum's count of uses is flagged. */
+/* A part (EMBED, STRIDED_ADD, SCATTER_ADD) that only a sum reads is added by the sum itself; the sum's count of uses is flagged. */
 static void absorb(fad_lowering *l)
 {
     uint32_t p;
@@ -645,7 +726,7 @@ static void absorb(fad_lowering *l)
             same = same && fad_lower_shape(l, p) == fad_lower_shape(l, i);
         for (size_t k = 0; same && (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++) {
             uint16_t op = l->tape->nodes[p].op;
-            if ((op != FAD_EMBED && op != FAD_SCATTER_ADD) || (l->uses[p] & INT32_MAX) != 1 ||
+            if ((op != FAD_EMBED && op != FAD_SCATTER_ADD && op != FAD_STRIDED_ADD) || (l->uses[p] & INT32_MAX) != 1 ||
                 l->needed[p] != l->needed[i] || !(l->tape->nodes[p].flags & FAD_IS_DYNAMIC))
                 continue;
             l->absorbed[p] = i;
@@ -772,8 +853,8 @@ static size_t most_copies(const fad_lowering *l)
         const fad_node *n = &l->tape->nodes[i];
         if (n->op == FAD_CUSTOM)
             copies += ((const fad_custom *)l->tape->side[n->aux])->count;
-        else if (n->op == FAD_MATMUL || n->op == FAD_CUMSUM || n->op == FAD_GATHER || n->op == FAD_MAX_TO ||
-                 n->op == FAD_MIN_TO)
+        else if (n->op == FAD_MATMUL || n->op == FAD_CUMSUM || n->op == FAD_GATHER || n->op == FAD_STRIDED ||
+                 n->op == FAD_MAX_TO || n->op == FAD_MIN_TO)
             copies += 2;
     }
     return copies;

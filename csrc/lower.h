@@ -81,6 +81,10 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
                      void *context);
 fad_status fad_lower_grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *capacity);
 
+/* lower_fuse.c: shortens a region's instructions, whose strips are numbered as they are made (0 .. strips-1), and gives
+ * how many are left. `room`: for two uint32_t a strip. */
+size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, void *room);
+
 /* lower_emit.c: steps and instructions. `order` names the regions as they run. */
 fad_status fad_lower_emit(fad_lowering *l, const uint32_t *order, const char *seen, fad_program *program);
 

@@ -307,10 +307,6 @@ static fad_status new_strip(emitter *e, int dtype, fad_argument *out)
 
 static fad_status add_instruction(emitter *e, const fad_instruction *instruction)
 {
-    uint32_t index = (uint32_t)(e->instructions.count - e->first_instruction);
-    for (int k = 0; k < instruction->count; k++)
-        if (instruction->arguments[k].place == FAD_AT_STRIP)
-            ((uint32_t *)e->strip_last.data)[instruction->arguments[k].offset] = index;
     return push(e, &e->instructions, instruction);
 }
 
@@ -550,9 +546,45 @@ static fad_argument target_of(emitter *e, const fad_item *item, ptrdiff_t offset
     return a;
 }
 
-static fad_status emit_store(emitter *e, const fad_item *item)
+static bool same_window(const fad_lowering *l, const fad_item *x, const fad_item *y)
+{
+    const fad_shape *shape = fad_lower_shape(l, x->source);
+    if (x->window == FAD_NO_INDEX || y->window == FAD_NO_INDEX || shape != fad_lower_shape(l, y->source))
+        return x->window == y->window && shape == fad_lower_shape(l, y->source);
+    const fad_window *v = &l->windows[x->window], *w = &l->windows[y->window];
+    for (size_t i = 0; i < shape->ndim; i++)
+        if (v->strides[i] != w->strides[i])
+            return false;
+    return v->offset == w->offset;
+}
+
+/* The value to be stored: that of `item`, and of the items after it that add to the same places. `*end` becomes the
+ * last item of those. */
+static fad_status gathered_operand(emitter *e, const fad_item *item, int dtype, fad_argument *out, uint32_t *end)
+{
+    const fad_lowering *l = e->l;
+    const fad_shape *shape = fad_lower_shape(l, item->source);
+    TRY(operand(e, item->source, shape, dtype, out));
+    for (uint32_t next = item->next; next != FAD_NO_INDEX; next = l->items[next].next) {
+        const fad_item *more = &l->items[next];
+        if (l->strict || more->kind != FAD_ITEM_STORE || more->code != FAD_DO_ADD || more->node != item->node ||
+            more->to_output != item->to_output || !same_window(l, item, more))
+            break;
+        fad_instruction add = {.code = FAD_DO_OP, .dtype = (uint8_t)dtype, .count = 3, .op = FAD_ADD};
+        add.arguments[0] = *out;
+        TRY(operand(e, more->source, shape, dtype, &add.arguments[1]));
+        TRY(new_strip(e, dtype, &add.arguments[2]));
+        *out = add.arguments[2];
+        TRY(add_instruction(e, &add));
+        *end = next;
+    }
+    return FAD_OK;
+}
+
+static fad_status emit_store(emitter *e, uint32_t *at)
 {
     fad_lowering *l = e->l;
+    const fad_item *item = &l->items[*at];
     const fad_shape *shape = fad_lower_shape(l, item->source);
     int dtype = fad_lower_dtype(l, item->source);
     fad_window w = {0, shape->strides};
@@ -567,10 +599,11 @@ static fad_status emit_store(emitter *e, const fad_item *item)
         i.count = 3;
         i.limit = fad_lower_shape(l, item->node)->size;
         TRY(operand(e, item->indices, shape, FAD_I64, &i.arguments[1]));
+        TRY(operand(e, item->source, shape, dtype, &i.arguments[2]));
     } else {
         TRY(new_affine(e, shape, w.strides, fad_itemsize(dtype), &i.affine));
+        TRY(gathered_operand(e, item, dtype, &i.arguments[1], at));
     }
-    TRY(operand(e, item->source, shape, dtype, &i.arguments[i.count - 1]));
     return add_instruction(e, &i);
 }
 
@@ -592,7 +625,7 @@ static void place_strips(const fad_instruction *at, size_t i, const uint32_t *la
             dying[dying_count++] = (uint32_t)a[k].offset;
     }
     if (is_strip(own) && place[own->offset] == FAD_NO_INDEX) {
-        bool in_place = at->code == FAD_DO_OP && dying_count;
+        bool in_place = (at->code == FAD_DO_OP || fad_is_fused(at->code)) && dying_count;
         for (int k = 0; k + 1 < at->count; k++)
             in_place = in_place && (!is_strip(&a[k]) || a[k].dtype == own->dtype);
         if (in_place)
@@ -604,6 +637,14 @@ static void place_strips(const fad_instruction *at, size_t i, const uint32_t *la
     }
     while (dying_count)
         spare[(*spare_count)++] = place[dying[--dying_count]];
+}
+
+static void note_last_readings(emitter *e, const fad_instruction *all, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (int k = 0; k < all[i].count; k++)
+            if (is_strip(&all[i].arguments[k]))
+                ((uint32_t *)e->strip_last.data)[all[i].arguments[k].offset] = (uint32_t)i;
 }
 
 /* Numbers for the strips: one that nobody reads any more is used again. */
@@ -619,6 +660,10 @@ static fad_status assign_strips(emitter *e, uint32_t *strips)
     uint32_t *place = fad_resize(e->tape, NULL, 0, bytes, &status);
     if (!place)
         return status;
+    if (!e->l->strict)
+        count = fad_lower_fuse(all, count, e->strip_count, place);
+    e->instructions.count = e->first_instruction + count;
+    note_last_readings(e, all, count);
     memset(place, 0xff, bytes);
     for (size_t i = 0; i < count; i++)
         place_strips(&all[i], i, e->strip_last.data, place, place + e->strip_count, &spare_count, strips);
@@ -652,8 +697,7 @@ static fad_status emit_region(emitter *e, const fad_region *r)
     e->first_instruction = e->instructions.count;
     e->strip_count = 0;
     for (uint32_t i = r->first; i != FAD_NO_INDEX; i = e->l->items[i].next) {
-        const fad_item *item = &e->l->items[i];
-        TRY(item->kind == FAD_ITEM_STORE ? emit_store(e, item) : emit_compute(e, item->node));
+        TRY(e->l->items[i].kind == FAD_ITEM_STORE ? emit_store(e, &i) : emit_compute(e, e->l->items[i].node));
     }
     TRY(assign_strips(e, &step.strips));
     TRY(flush_scalars(e, scalars)); /* conversions of scalars that the region reads */
@@ -857,12 +901,13 @@ static fad_status emit_call(emitter *e, uint32_t node)
     return push(e, &e->steps, &step);
 }
 
-static fad_status emit_zero(emitter *e, uint32_t node)
+static fad_status emit_zero(emitter *e, const fad_item *item)
 {
-    fad_step step = {.kind = FAD_STEP_ZERO, .n = bytes_of(e, node)};
-    TRY(make_room(e, node));
-    step.arguments[0] = memory_of(e, node, 0);
-    return step.n ? push(e, &e->steps, &step) : FAD_OK;
+    size_t size = fad_itemsize(fad_lower_dtype(e->l, item->node));
+    fad_step step = {.kind = FAD_STEP_ZERO, .n = (uint64_t)(item->indices - item->window) * size};
+    TRY(make_room(e, item->node));
+    step.arguments[0] = memory_of(e, item->node, (ptrdiff_t)item->window);
+    return push(e, &e->steps, &step);
 }
 
 static fad_status emit_guards(emitter *e, const fad_region *r, const char *seen)
@@ -903,7 +948,7 @@ static fad_status emit_step(emitter *e, const fad_region *r, const char *seen)
         return emit_guards(e, r, seen);
     default:
         for (uint32_t i = r->first; i != FAD_NO_INDEX; i = e->l->items[i].next)
-            TRY(emit_zero(e, e->l->items[i].node));
+            TRY(emit_zero(e, &e->l->items[i]));
         return FAD_OK;
     }
 }

@@ -36,6 +36,7 @@ typedef struct {
     unsigned depth;            /* of rewrites within rewrites */
     fad_known *known;          /* pass_common.c: open addressing, a power of two */
     size_t known_size, known_count;
+    size_t known_spacing;      /* slots a node, times 2^16 */
 } fad_rewriter;
 
 /* Replaces `node`, freshly appended and the tape's last, by one that does the same with less, or leaves it. What it
@@ -64,6 +65,8 @@ static inline bool fad_is_shared(const fad_rewriter *r, uint32_t node)
 
 /* pass_common.c: the older node that does the same as `node`, the tape's last, which then goes; else `node`. */
 fad_status fad_unify(fad_rewriter *r, uint32_t node, uint32_t *out);
+/* Makes room for `count` nodes, before the first of them. */
+fad_status fad_expect_nodes(fad_rewriter *r, size_t count);
 bool fad_same_view(const fad_view *v, const fad_view *w);
 
 /* pass_fold.c: constants. */

@@ -175,42 +175,83 @@ static bool same(const fad_rewriter *r, uint32_t i, uint32_t j)
     return n->op != FAD_CONSTANT || same_constant(tape, i, j);
 }
 
-/* --- the table of what is known --- */
+/* --- the table of what is known ---
+ * Recordings are local: operands are mostly recent. So a node is looked for near a place that goes with its youngest
+ * operand, in a window that is in the cache, and only where that is crowded at a place that goes with its hash. */
 
-static fad_status grow(fad_rewriter *r)
+enum { WINDOW = 256, LOCAL_PROBES = 8 };
+
+static uint32_t youngest_operand(const fad_tape *tape, uint32_t node)
+{
+    const fad_node *n = &tape->nodes[node];
+    const fad_op_info *info = &fad_ops[n->op];
+    if (info->arity == FAD_MANY) {
+        const fad_list *list = tape->side[n->aux];
+        return list->count ? list->nodes[list->count - 1] : 0;
+    }
+    uint32_t youngest = info->arity == 0 ? 0 : n->a;
+    if (info->arity > 1 && n->b > youngest)
+        youngest = n->b;
+    return info->arity == 3 && n->aux > youngest ? n->aux : youngest;
+}
+
+static inline fad_known *slot_of(const fad_rewriter *r, size_t anchor, uint32_t h, size_t probe)
+{
+    size_t at = probe < LOCAL_PROBES ? (anchor * r->known_spacing >> 16) + (h + probe) % WINDOW
+                                     : (h * (size_t)0x9e3779b97f4a7c15u >> 16) + probe;
+    return &r->known[at & (r->known_size - 1)];
+}
+
+static fad_known *free_slot(const fad_rewriter *r, uint32_t node, uint32_t h)
+{
+    size_t anchor = youngest_operand(r->to, node), probe = 0;
+    while (slot_of(r, anchor, h, probe)->node)
+        probe++;
+    return slot_of(r, anchor, h, probe);
+}
+
+/* A larger table; `expected`: nodes in all, as far as one knows. */
+static fad_status new_table(fad_rewriter *r, size_t size, size_t expected)
 {
     fad_status status = FAD_OK;
-    size_t size = r->known_size ? r->known_size * 2 : 256;
-    if (size > SIZE_MAX / sizeof *r->known)
+    fad_known *known = r->known;
+    size_t old_size = r->known_size;
+    if (size > SIZE_MAX / sizeof *known)
         return FAD_NO_MEMORY;
-    fad_known *known = fad_resize(r->to, NULL, 0, size * sizeof *known, &status);
-    if (!known)
+    r->known = fad_resize(r->to, NULL, 0, size * sizeof *known, &status);
+    if (!r->known) {
+        r->known = known;
         return status;
-    memset(known, 0, size * sizeof *known);
-    for (size_t i = 0; i < r->known_size; i++) {
-        size_t at = r->known[i].hash & (size - 1);
-        if (!r->known[i].node)
-            continue;
-        while (known[at].node)
-            at = (at + 1) & (size - 1);
-        known[at] = r->known[i];
     }
-    fad_resize(r->to, r->known, r->known_size * sizeof *known, 0, &status);
-    r->known = known;
+    memset(r->known, 0, size * sizeof *known);
     r->known_size = size;
+    r->known_spacing = (size << 16) / expected;
+    for (size_t i = 0; i < old_size; i++)
+        if (known[i].node)
+            *free_slot(r, known[i].node - 1, known[i].hash) = known[i];
+    fad_resize(r->to, known, old_size * sizeof *known, 0, &status);
     return FAD_OK;
+}
+
+fad_status fad_expect_nodes(fad_rewriter *r, size_t count)
+{
+    size_t size = 2 * WINDOW;
+    while (size / 4 * 3 < count)
+        size *= 2;
+    return new_table(r, size, count + 1);
 }
 
 fad_status fad_unify(fad_rewriter *r, uint32_t node, uint32_t *out)
 {
     fad_tape *tape = r->to;
-    if (2 * r->known_count >= r->known_size)
-        TRY(grow(r));
+    if (r->known_count >= r->known_size / 4 * 3)
+        TRY(new_table(r, r->known_size * 2, r->known_size));
     uint32_t h = hash(r, node);
-    size_t at = h & (r->known_size - 1);
-    for (; r->known[at].node; at = (at + 1) & (r->known_size - 1)) {
-        uint32_t older = r->known[at].node - 1;
-        if (r->known[at].hash != h || !same(r, older, node))
+    size_t anchor = youngest_operand(tape, node);
+    fad_known *at;
+    for (size_t probe = 0; (at = slot_of(r, anchor, h, probe))->node; probe++) {
+        uint32_t older = at->node - 1;
+        if (at->hash != h || !same(r, older, node))
             continue;
         tape->nodes[older].flags |= FAD_MARKED;
         if (node + 1 == tape->count)
@@ -218,7 +259,7 @@ fad_status fad_unify(fad_rewriter *r, uint32_t node, uint32_t *out)
         *out = older;
         return FAD_OK;
     }
-    r->known[at] = (fad_known){h, node + 1};
+    *at = (fad_known){h, node + 1};
     r->known_count++;
     *out = node;
     return FAD_OK;

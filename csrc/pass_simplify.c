@@ -183,6 +183,14 @@ static fad_status rebuild(fad_rewriter *r, const fad_trace *in, fad_trace *out, 
     return FAD_OK;
 }
 
+static size_t count_living(const uint8_t *uses, size_t count)
+{
+    size_t living = 0;
+    for (size_t i = 0; i < count; i++)
+        living += uses[i] != 0;
+    return living;
+}
+
 fad_status fad_pass_simplify(const fad_trace *in, fad_trace *out, bool strict)
 {
     fad_tape *tape = out->tape;
@@ -194,7 +202,9 @@ fad_status fad_pass_simplify(const fad_trace *in, fad_trace *out, bool strict)
     TRY(fad_count_uses(in, tape, &uses));
     uint32_t *map = fad_resize(tape, NULL, 0, bytes, &status);
     if (map) {
-        status = rebuild(&r, in, out, uses, map);
+        status = fad_expect_nodes(&r, count_living(uses, count));
+        if (status == FAD_OK)
+            status = rebuild(&r, in, out, uses, map);
         fad_resize(tape, map, bytes, 0, &ignored);
     }
     fad_resize(tape, uses, count + 1, 0, &ignored);

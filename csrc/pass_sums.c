@@ -38,6 +38,8 @@ fad_status fad_rewrite_add(fad_rewriter *r, uint32_t node, uint32_t *out)
     if (turned || fad_is_number_in(tape, node, b, &c)) {
         if (c == 0 && (signbit(c) || !r->strict))
             return fad_stand_in(r, node, a, out);
+        if (fad_is_op(r, a, FAD_NEG))
+            return fad_make_like(r, node, FAD_SUB, b, tape->nodes[a].a, out);
         return turned ? fad_make_like(r, node, FAD_ADD, a, b, out) : FAD_OK;
     }
     if (a == b)

@@ -106,14 +106,18 @@ static bool are_disjoint(const fad_view *v, const fad_view *w)
     return false;
 }
 
-static bool is_whole(const fad_view *view)
+/* Whether `view` leaves the elements in their order: axes of one element come and go. */
+static bool keeps_order(const fad_view *view)
 {
-    if (view->whole != view->part)
-        return false;
-    for (size_t i = 0; i < view->part->ndim; i++)
-        if (view->source[i] != (int)i || view->start[i] != 0 || (view->part->dims[i] > 1 && view->step[i] != 1))
+    int last = -1;
+    for (size_t i = 0; i < view->part->ndim && view->bijective; i++) {
+        if (view->part->dims[i] == 1)
+            continue;
+        if (view->source[i] <= last || view->step[i] != 1)
             return false;
-    return true;
+        last = view->source[i];
+    }
+    return view->bijective;
 }
 
 /* --- views made of views --- */
@@ -181,10 +185,13 @@ fad_status fad_rewrite_view(fad_rewriter *r, uint32_t node, uint32_t *out)
     const fad_view *view = tape->side[n.aux];
     uint32_t a = before_updates(tape, n.a, view), side = n.aux;
     fad_node of = tape->nodes[a];
-    if (is_whole(view) && view->part->size)
-        return fad_stand_in(r, node, a, out);
     if (view->part->size == 0)
         return FAD_OK;
+    if (keeps_order(view) && (of.op == FAD_RESHAPE || view->whole == view->part)) {
+        size_t mark = tape->count;
+        TRY(fad_record_reshape(tape, a, view->part, out));
+        return fad_settle(r, mark, *out, out);
+    }
     if ((of.op == FAD_UPDATE_VIEW || of.op == FAD_EMBED) && fad_same_view(view, tape->side[of.aux]))
         return fad_stand_in(r, node, of.op == FAD_EMBED ? of.a : of.b, out);
     if (of.op == FAD_EMBED && are_disjoint(view, tape->side[of.aux]))

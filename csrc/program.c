@@ -1,5 +1,5 @@
 /* program.c: a program's inner loops and its end. */
-#include "program.h"
+#include "kernels.h"
 
 fad_status fad_program_bind(fad_program *p)
 {
@@ -11,7 +11,12 @@ fad_status fad_program_bind(fad_program *p)
     for (size_t i = 0; i < p->instruction_count; i++) {
         const fad_instruction *at = &p->instructions[i];
         fad_bound_loop none = {NULL, NULL};
-        p->bound[i] = at->code == FAD_DO_OP ? p->loops->elementwise[at->op][at->dtype] : none;
+        if (at->code == FAD_DO_OP)
+            p->bound[i] = p->loops->elementwise[at->op][at->dtype];
+        else
+            p->bound[i] = none;
+        if (fad_is_fused(at->code))
+            p->bound[i].loop = fad_fused_loop(at->code, at->dtype);
         if (at->code == FAD_DO_OP && !p->bound[i].loop)
             return FAD_BAD_OPERAND;
     }

@@ -30,6 +30,9 @@ typedef struct {
 
 typedef enum {
     FAD_DO_OP,           /* element-wise op: operands, result */
+    FAD_DO_MUL_ADD,      /* x, y, z: x*y + z, rounded once where the machine can */
+    FAD_DO_MUL_SUB,      /* x*y - z */
+    FAD_DO_SUB_MUL,      /* z - x*y */
     FAD_DO_CONVERT,      /* operand, result: another type */
     FAD_DO_LOAD,         /* result[i] = memory at an affine place */
     FAD_DO_STORE,        /* memory at an affine place = operand[i] */
@@ -39,6 +42,8 @@ typedef enum {
     FAD_DO_SCATTER_ADD,  /* memory[indices[i]] += operand[i] */
     FAD_DO_COUNT
 } fad_code;
+
+static inline bool fad_is_fused(int code) { return code >= FAD_DO_MUL_ADD && code <= FAD_DO_SUB_MUL; }
 
 /* Affine places: of flat index i, taken apart into indices by `dims`, the offset is the sum of index times stride. */
 typedef struct {

@@ -530,6 +530,8 @@ fad_status fad_record_nsum(fad_tape *tape, size_t count, const uint32_t *nodes, 
         return FAD_BAD_OPERAND;
     const fad_shape *shape = fad_node_shape(tape, nodes[0]);
     int dtype = fad_node_dtype(tape, nodes[0]);
+    if (!fad_is_float(dtype))
+        return FAD_BAD_OPERAND;
     for (size_t i = 0; i < count; i++)
         if (fad_node_shape(tape, nodes[i]) != shape || fad_node_dtype(tape, nodes[i]) != dtype)
             return FAD_BAD_SHAPE;

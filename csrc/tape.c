@@ -227,6 +227,8 @@ void fad_tape_rewind(fad_tape *tape, size_t mark)
         return;
     release_rules(tape, mark);
     tape->count = mark;
+    if (tape->leaves > mark)
+        tape->leaves = mark;
     for (size_t i = 0; i < FAD_CONSTANT_CACHE; i++)
         if (tape->constants[i].node > mark)
             tape->constants[i].node = 0;

@@ -182,6 +182,7 @@ struct fad_tape {
     fad_node *nodes;
     fad_value *values;
     size_t count, capacity, value_capacity;
+    size_t leaves;             /* so many nodes at the start are CONSTANT or VARIABLE, as far as a sweep looked */
     size_t bytes, limit;       /* in use; ceiling (0: none) */
     fad_arena arena;           /* array data and side records; empty after a reset */
     void **side;

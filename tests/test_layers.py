@@ -30,6 +30,7 @@ record.c:  record.h array.h scalar.h
 sweep.h:   tape.h
 sweep.c:   sweep.h array.h
 strips.c:  ops.def sweep.h array.h
+scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h
 trace.h:   tape.h
@@ -46,12 +47,23 @@ pass_views.c:    pass.h record.h
 pass_elements.c: pass.h record.h
 pass_simplify.c: pass.h record.h
 program.h: trace.h
-program.c: program.h
+program.c: kernels.h
 lower.h:   program.h
 lower.c:   lower.h
 lower_emit.c: lower.h array.h
+lower_fuse.c: lower.h
+kernels.h: program.h
+kernels.c: kernels.h
 exec.c:    program.h array.h scalar.h ops.def
 fastad.h:  program.h tape.h record.h sweep.h emit.h trace.h pass.h
+pass_reassociate.c: fastad.h
+roll.h:    trace.h
+roll_order.c:   roll.h
+roll_pattern.c: roll.h
+roll_class.c:   roll.h scalar.h
+roll_operand.c: roll.h record.h
+roll_sum.c:     roll.h record.h
+pass_roll.c: fastad.h roll.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """

@@ -145,8 +145,52 @@ cdef extern from "fastad.h" nogil:
         uint32_t inputs
         uint32_t outputs
         uint32_t first
+    enum:
+        FAD_IN_WORKSPACE
+        FAD_IN_CONSTANTS
+        FAD_FIRST_INPUT
+        FAD_AT_STRIP
+        FAD_AT_FIXED
+        FAD_DO_OP
+        FAD_DO_CONVERT
+        FAD_DO_LOAD
+        FAD_DO_STORE
+        FAD_DO_ADD
+        FAD_STEP_REGION
+        FAD_STEP_SCALARS
+        FAD_STEP_ZERO
+        FAD_STEP_MATMUL
+        FAD_STEP_CUMSUM
+    ctypedef struct fad_argument:
+        uint8_t place
+        uint8_t dtype
+        uint32_t base
+        uint64_t offset
+    ctypedef struct fad_affine:
+        uint32_t ndim
+        uint32_t first
     ctypedef struct fad_instruction:
         uint8_t code
+        uint8_t dtype
+        uint8_t count
+        uint16_t op
+        uint32_t affine
+        fad_argument arguments[4]
+    ctypedef struct fad_scalar_instruction:
+        uint16_t op
+        uint32_t to
+        uint32_t a
+        uint32_t b
+        uint32_t c
+    ctypedef struct fad_step:
+        uint16_t kind
+        uint32_t first
+        uint32_t count
+        uint64_t n
+        uint32_t strip
+        uint32_t strips
+        fad_argument arguments[3]
+
     ctypedef struct fad_custom_host:
         fad_status (*sweep)(void *context, fad_sweep *sweep, const fad_custom *custom) noexcept nogil
         fad_status (*emit_reverse)(void *context, fad_tape *tape, const fad_custom *custom,
@@ -164,6 +208,9 @@ cdef extern from "fastad.h" nogil:
         fad_form *outputs
         fad_form *call_forms
         fad_instruction *instructions
+        fad_step *steps
+        fad_scalar_instruction *scalars
+        fad_affine *affines
         int64_t *numbers
         fad_guard *guards
         char *constants
@@ -239,6 +286,7 @@ cdef extern from "fastad.h" nogil:
     void fad_sweep_finish(fad_sweep *sweep, uint32_t node)
     fad_status fad_sweep_give(fad_sweep *sweep, uint32_t node, const fad_array *value, void *owner)
     bint fad_sweep_get(const fad_sweep *sweep, uint32_t node, double *number, fad_array *out)
+    size_t fad_sweep_scalars(fad_sweep *sweep, size_t i)
     fad_status fad_sweep_node(fad_sweep *sweep, uint32_t node)
 
     fad_status fad_emit_reverse(fad_tape *tape, size_t end, size_t output_count, const uint32_t *outputs,
@@ -275,8 +323,6 @@ cdef extern from "scalar.h" nogil:
     double fad_scalar_partial(int op, int k, double X, double Y, double Z, double V)
     double fad_scalar_tangent(int op, const double *x, const double *y, const double *z, const double *v,
                               double tx, double ty, double tz)
-    void fad_scalar_reverse(int op, double g, const double *x, const double *y, const double *z, const double *v,
-                            double *a, double *b, double *c)
 
 
 cdef class Recorder:

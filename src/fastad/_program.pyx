@@ -131,7 +131,7 @@ cdef class Trace:
     def lowered(self, bint strict):
         """The program of this trace."""
         cdef Program program = Program.__new__(Program)
-        cdef bytes seen = b"".join([value + bytes(-len(value) % 8) for value in self.seen])
+        cdef bytes seen = b"".join([value + bytes((8 - len(value) % 8) % 8) for value in self.seen])
         cdef char *bytes_seen = PyBytes_AS_STRING(seen)
         cdef fad_status status
         with nogil:
@@ -139,6 +139,14 @@ cdef class Trace:
         (<Recorder>self.recorder).check(status, "lower")
         program.prepare()
         return program
+
+
+cdef str scalar_text(fad_scalar_instruction *s):
+    if s.op < FAD_ELEMENTWISE_COUNT:
+        operands = (s.a, s.b, s.c)[:fad_ops[s.op].arity]
+        return f"w{s.to} = {fad_ops[s.op].name.decode()} {', '.join([f'w{k}' for k in operands])}\n"
+    names = ("load", "store", "to f32", "to i64", "to bool")
+    return f"w{s.to} {names[s.op - FAD_ELEMENTWISE_COUNT]} {s.a} {s.b} {s.c}\n"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,6 +227,59 @@ cdef class Program:
     def nbytes(self):
         """Bytes of one workspace and the constants."""
         return fad_program_bytes(self.program) + self.program.constant_bytes
+
+    def text(self):
+        """The program as text: a line for each step and, under it, for each instruction."""
+        return "".join([self.step_text(&self.program.steps[i]) for i in range(self.program.step_count)])
+
+    cdef str place(self, fad_argument *a):
+        cdef size_t inputs = self.program.input_count
+        if a.place == FAD_AT_STRIP:
+            return f"s{a.offset}"
+        if a.base == FAD_IN_WORKSPACE:
+            name = "work"
+        elif a.base == FAD_IN_CONSTANTS:
+            name = "constants"
+        elif a.base - FAD_FIRST_INPUT < inputs:
+            name = f"in{a.base - FAD_FIRST_INPUT}"
+        else:
+            name = f"out{a.base - FAD_FIRST_INPUT - inputs}"
+        return f"{name}+{a.offset}" + ("" if a.place == FAD_AT_FIXED else "[i]")
+
+    cdef str step_text(self, fad_step *step):
+        cdef size_t i
+        cdef str kind = ("region", "scalars", "zero", "matmul", "cumsum", "call", "guards")[step.kind]
+        if step.kind == FAD_STEP_REGION:
+            lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
+            for i in range(step.first, step.first + step.count):
+                lines.append("  " + self.instruction_text(&self.program.instructions[i]))
+            return "".join(lines)
+        if step.kind == FAD_STEP_SCALARS:
+            lines = [f"scalars, {step.count} instructions\n"]
+            for i in range(step.first, step.first + step.count):
+                lines.append("  " + scalar_text(&self.program.scalars[i]))
+            return "".join(lines)
+        if step.kind == FAD_STEP_ZERO:
+            return f"zero {step.n} bytes of {self.place(&step.arguments[0])}\n"
+        if step.kind == FAD_STEP_MATMUL:
+            return f"matmul {', '.join([self.place(&step.arguments[i]) for i in range(3)])}\n"
+        if step.kind == FAD_STEP_CUMSUM:
+            return f"cumsum {', '.join([self.place(&step.arguments[i]) for i in range(2)])}\n"
+        return f"{kind} {step.first} +{step.count}\n"
+
+    cdef str instruction_text(self, fad_instruction *at):
+        cdef int k
+        cdef str name = ("", "mul-add", "mul-sub", "sub-mul", "convert", "load", "store", "add to", "gather", "put", "scatter-add to")[at.code]
+        arguments = [self.place(&at.arguments[k]) for k in range(at.count)]
+        if at.code == FAD_DO_OP:
+            name = fad_ops[at.op].name.decode()
+        if at.code in (FAD_DO_LOAD, FAD_DO_STORE, FAD_DO_ADD):
+            a = &self.program.affines[at.affine]
+            numbers = [self.program.numbers[a.first + k] for k in range(2 * a.ndim)]
+            name += f" dims {numbers[:a.ndim]} strides {numbers[a.ndim:]}"
+        if at.code <= FAD_DO_LOAD or at.code == FAD_DO_GATHER:
+            return f"{arguments[-1]} = {name} {', '.join(arguments[:-1])}\n"
+        return f"{name} {arguments[0]}: {', '.join(arguments[1:])}\n"
 
     # --- running ---
 

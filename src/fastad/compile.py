@@ -437,6 +437,10 @@ class Compiled:
             return self.function(*args, **kwargs)
         outcome = path.program(*arguments.inputs)
         if not isinstance(outcome, list):
+            # A value that decides was computed in another order and rounded otherwise.
+            path = self._compiled(arguments, strict=True)
+            outcome = path.program(*arguments.inputs)
+        if not isinstance(outcome, list):
             raise RuntimeError(
                 f"{self.__name__}: a recording does not hold at the arguments it was made at: "
                 "the function decides by something else than its arguments"
@@ -444,16 +448,16 @@ class Compiled:
         self._remember(path, arguments)
         return outcome[0] if path.pack is None else path.pack(outcome)
 
-    def _compiled(self, arguments):
+    def _compiled(self, arguments, strict=False):
         """Record a path at the given arguments; None where there are too many."""
         with self._lock:
             paths = self._paths.setdefault(arguments.key, _Paths())
-            if paths.count >= self.options.max_paths:
+            if paths.count >= self.options.max_paths and not strict:
                 self._warn()
                 return None
             self._recordings += 1
             try:
-                path, seen = self._build(arguments)
+                path, seen = self._build(arguments, strict or self.options.strict)
             except BaseException:
                 if paths.count == 0:
                     del self._paths[arguments.key]
@@ -471,8 +475,8 @@ class Compiled:
                 stacklevel=5,
             )
 
-    def _build(self, arguments):
-        stages = _Stages(self.__name__, self.options.strict, self.options.verbose)
+    def _build(self, arguments, strict):
+        stages = _Stages(self.__name__, strict, self.options.verbose)
         recorded = self._trace(arguments, stages)
         program = stages.lowered(recorded.trace)
         return _Path(program, _pack(recorded)), recorded.trace.seen

@@ -128,20 +128,9 @@ static fad_status reverse(fad_sweep *sweep, fad_tape *tape, uint32_t output)
 {
     TRY(fad_sweep_begin(sweep, tape, (size_t)output + 1, true));
     sweep->adjoints[output].number = 1.0;
-    for (size_t i = (size_t)output + 1; i-- > 0;) {
-        const fad_node *n = &tape->nodes[i];
-        if (n->flags & FAD_HAS_ARRAY) {
-            TRY(fad_sweep_node(sweep, (uint32_t)i));
-            continue;
-        }
-        double g = sweep->adjoints[i].number;
-        if (g == 0 || !(n->flags & FAD_IS_ACTIVE))
-            continue;
-        const fad_value *v = tape->values;
-        fad_adjoint *adjoint = sweep->adjoints;
-        fad_scalar_reverse(n->op, g, &v[n->a].number, &v[n->b].number, &v[n->aux].number, &v[i].number,
-                           &adjoint[n->a].number, &adjoint[n->b].number, &adjoint[n->aux].number);
-    }
+    size_t i = (size_t)output + 1;
+    while ((i = fad_sweep_scalars(sweep, i)) > 0)
+        TRY(fad_sweep_node(sweep, (uint32_t)--i));
     return FAD_OK;
 }
 
@@ -677,6 +666,30 @@ static void test_rewind_and_reset(void)
     destroy(tape, &c);
 }
 
+/* The sweep stops at the leaves that begin the tape: it has to notice when they change, and to work on one of them. */
+static void test_leaves(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t x[5], y;
+    for (int i = 0; i < 5; i++)
+        EXPECT(variable(tape, i + 1.0, &x[i]) == FAD_OK);
+    EXPECT(binary(tape, FAD_MUL, x[4], x[0], &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK && tape->leaves == 5);
+    NEAR(adjoint_at(&sweep, x[0], 0), 5.0);
+    EXPECT(reverse(&sweep, tape, x[2]) == FAD_OK);
+    NEAR(adjoint_at(&sweep, x[2], 0), 1.0);
+
+    fad_tape_rewind(tape, 2);
+    EXPECT(unary(tape, FAD_SQUARE, x[1], &y) == FAD_OK);
+    EXPECT(unary(tape, FAD_SQUARE, y, &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK && tape->leaves == 2);
+    NEAR(adjoint_at(&sweep, x[1], 0), 32.0);
+    fad_sweep_end(&sweep, 0);
+    destroy(tape, &c);
+}
+
 static void test_limit(void)
 {
     counter c = {0};
@@ -885,6 +898,7 @@ int main(void)
     test_growth();
     test_shapes();
     test_rewind_and_reset();
+    test_leaves();
     test_limit();
     test_verify_finds();
     test_dump();
