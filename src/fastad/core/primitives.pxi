@@ -147,8 +147,10 @@ cdef uint32_t index_node(Recorder recorder, object indices, size_t size) except?
 
 
 def gather(x, indices):
-    """Elements of `x` at flat C-order `indices`; the result has the shape of `indices`."""
-    cdef Array a = operand(x)
+    """Elements of `x` at flat C-order `indices`; the result has the shape of `indices`. One of them is an Array."""
+    cdef Recorder recorder = recorder_for((x, indices))
+    cdef int dtype
+    cdef Array a = wrap(recorder, recorder.lift(x, &dtype))
     cdef uint32_t node = 0
     cdef uint32_t at = index_node(a.recorder, indices, fad_node_shape(a.recorder.tape, a.node).size)
     a.recorder.check(fad_record_gather(a.recorder.tape, a.node, at, &node), "gather")

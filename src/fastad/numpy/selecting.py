@@ -95,11 +95,12 @@ class _MatchedPlaces(Found):
         return np.take_along_axis(places, indices, self.axis)
 
 
-def _places(rule, indices):
-    """Flat places for the given indices: recorded for recorded indices."""
+def _gathered(x, rule, indices):
+    """Elements of `x` at the flat places that the rule gives for indices, recorded ones or plain."""
     if replayed(indices) and indices.dtype.kind == "i":
-        return call(rule, (indices,))[0]
-    return rule.forward(np.asarray(value_of(indices)))
+        return gather(x, call(rule, (indices,))[0])
+    places = rule.forward(np.asarray(value_of(indices)))
+    return gather(x, places) if type(x) is Array else x.reshape(-1)[places]
 
 
 @method("take")
@@ -109,20 +110,14 @@ def take(a, indices, axis=None, out=None, mode="raise"):
     refuse_out("take", out)
     a = operand(a)
     axis = None if axis is None else normalize_axis_index(axis, a.ndim)
-    places = _places(_TakenPlaces(a.shape, axis, mode), indices)
-    if type(a) is Array:
-        return gather(a, places)
-    return a.reshape(-1)[value_of(places)]  # plain values, recorded indices
+    return _gathered(a, _TakenPlaces(a.shape, axis, mode), indices)
 
 
 @implements(np.take_along_axis)
 def take_along_axis(arr, indices, axis=-1):
     """Elements at indices matched with the array along an axis."""
     arr = operand(arr)
-    places = _places(_MatchedPlaces(arr.shape, axis), indices)
-    if type(arr) is Array:
-        return gather(arr, places)
-    return arr.reshape(-1)[value_of(places)]  # plain values, recorded indices
+    return _gathered(arr, _MatchedPlaces(arr.shape, axis), indices)
 
 
 def _diagonal_of_last(x, offset):
