@@ -51,8 +51,19 @@ static uint64_t mix_view(uint64_t h, const fad_view *view)
     return h;
 }
 
+static uint64_t mix_strided(uint64_t h, const fad_strided *strided)
+{
+    h = mix(h, (uint64_t)strided->whole->id << 32 | strided->part->id);
+    h = mix(h, (uint64_t)strided->start);
+    for (size_t i = 0; i < strided->part->ndim; i++)
+        h = mix(h, (uint64_t)strided->strides[i]);
+    return h;
+}
+
 static uint64_t mix_side(uint64_t h, int op, const void *side)
 {
+    if (op == FAD_STRIDED || op == FAD_STRIDED_ADD)
+        return mix_strided(h, side);
     if (op == FAD_VIEW || op == FAD_EMBED || op == FAD_UPDATE_VIEW)
         return mix_view(h, side);
     if (op == FAD_SCATTER_ADD)
@@ -126,8 +137,16 @@ bool fad_same_view(const fad_view *v, const fad_view *w)
     return true;
 }
 
+static bool same_strided(const fad_strided *x, const fad_strided *y)
+{
+    return x->whole == y->whole && x->part == y->part && x->start == y->start &&
+           (x->part->ndim == 0 || memcmp(x->strides, y->strides, x->part->ndim * sizeof *x->strides) == 0);
+}
+
 static bool same_side(int op, const void *x, const void *y)
 {
+    if (op == FAD_STRIDED || op == FAD_STRIDED_ADD)
+        return same_strided(x, y);
     if (op == FAD_VIEW || op == FAD_EMBED || op == FAD_UPDATE_VIEW)
         return fad_same_view(x, y);
     if (op == FAD_SCATTER_ADD)

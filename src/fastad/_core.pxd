@@ -278,6 +278,7 @@ cdef extern from "fastad.h" nogil:
                                       uint32_t *out)
     fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
     fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *out)
+    fad_status fad_record_zeros(fad_tape *tape, int dtype, const fad_shape *shape, uint32_t *out)
     fad_status fad_record_cumsum(fad_tape *tape, uint32_t a, size_t axis, bint backwards, uint32_t *out)
 
     fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bint keep)
@@ -302,6 +303,8 @@ cdef extern from "fastad.h" nogil:
         uint32_t *guards
     fad_status fad_trace_mark(const fad_trace *trace)
     fad_status fad_pass_dead(const fad_trace *given, fad_trace *out, bint strict)
+    fad_status fad_pass_reassociate(const fad_trace *given, fad_trace *out)
+    fad_status fad_pass_roll(const fad_trace *given, fad_trace *out, size_t min_width, bint strict)
     fad_status fad_pass_simplify(const fad_trace *given, fad_trace *out, bint strict)
     void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status)
     enum:

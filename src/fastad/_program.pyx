@@ -20,6 +20,11 @@ cdef int *NUMBERS = [cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_INT64, cnp.NPY_BO
 cdef object ndarray = np.ndarray
 
 
+PASS_NAMES = ("dead", "simplify", "reassociate", "roll")
+
+cdef enum:
+    NARROWEST = 8        # scalars that are worth an array
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Traces
 
@@ -113,20 +118,69 @@ cdef class Trace:
         cdef Trace out = Trace.__new__(Trace)
         cdef Recorder recorder = Recorder()
         cdef fad_status status
+        cdef int number = PASS_NAMES.index(name)
         out.recorder, out.seen = recorder, self.seen
         recorder.open()
         try:
-            if name == "dead":
-                status = fad_pass_dead(&self.trace, &out.trace, strict)
-            elif name == "simplify":
-                out.trace.tape = recorder.tape
-                status = fad_pass_simplify(&self.trace, &out.trace, strict)
-            else:
-                raise ValueError(f"name: no pass is called {name!r}")
+            out.trace.tape = recorder.tape
+            with nogil:
+                if number == 0:
+                    status = fad_pass_dead(&self.trace, &out.trace, strict)
+                elif number == 1:
+                    status = fad_pass_simplify(&self.trace, &out.trace, strict)
+                elif number == 2:
+                    status = fad_pass_reassociate(&self.trace, &out.trace)
+                else:
+                    status = fad_pass_roll(&self.trace, &out.trace, NARROWEST, strict)
             recorder.check(status, name)
         finally:
             recorder.close()
         return out
+
+    @property
+    def has_rules(self):
+        """Whether a node has a rule of its own, which may ask for values."""
+        cdef size_t i
+        for i in range(self.trace.tape.count):
+            if self.trace.tape.nodes[i].op == FAD_CUSTOM:
+                return True
+        return False
+
+    def gradient(self, size_t output, inputs):
+        """The trace that gives, after all outputs of this one, the gradient of a scalar output by some inputs.
+
+        Parameters
+        ----------
+        output : int
+            Number of the output.
+        inputs : sequence of int
+            Numbers of inputs of a floating type.
+
+        Returns
+        -------
+        Trace
+            On the same tape, which grows.
+        """
+        cdef Recorder recorder = self.recorder
+        cdef fad_tape *tape = self.trace.tape
+        cdef size_t i, n = len(inputs)
+        cdef uint32_t seed = 0
+        cdef uint32_t *wrt = self.nodes([self.trace.inputs[<size_t>k] for k in inputs])
+        cdef uint32_t *results = self.nodes([0] * n)
+        cdef uint32_t y = self.trace.outputs[output]
+        recorder.open()
+        try:
+            recorder.check(fad_constant(tape, 1.0, &seed), "gradient")
+            recorder.check(fad_record_cast(tape, seed, fad_node_dtype(tape, y), &seed), "gradient")
+            recorder.check(fad_emit_reverse(tape, tape.count, 1, &y, &seed, n, wrt, results), "gradient")
+            for i in range(n):
+                if results[i] == FAD_NODE_NONE:
+                    recorder.check(fad_record_zeros(tape, fad_node_dtype(tape, wrt[i]), fad_node_shape(tape, wrt[i]),
+                                                    &results[i]), "gradient")
+        finally:
+            recorder.close()
+        guards = list(zip(self.guards, self.seen))
+        return Trace.of(recorder, self.inputs, self.outputs + [results[i] for i in range(n)], guards)
 
     def lowered(self, bint strict):
         """The program of this trace."""

@@ -30,8 +30,8 @@ __all__ = ["CacheInfo", "Compiled", "compile"]
 MOST_PATHS = 128
 
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
-PASSES = ("simplify",)
-PASSES_AFTER_GRADIENT = ("simplify",)
+PASSES = ("simplify", "reassociate", "roll", "simplify")
+STRICT_PASSES = ("simplify", "roll", "simplify")
 
 
 class CacheInfo(NamedTuple):
@@ -182,6 +182,28 @@ class _Arguments:
         self.forms.append(("static", _hashable(arg, name)))
         self.places.append((_Static(arg), 0))
 
+    def inputs_of(self, argnums):
+        """For each positional argument its structure and the numbers of its inputs; None where that cannot be said."""
+        found, at, all_places = [], 0, []
+        for structure, dynamic in self.places:
+            count = dynamic if isinstance(dynamic, int) else sum(leaf is None for leaf in dynamic)
+            pure = isinstance(dynamic, int) or count == len(dynamic)
+            static = isinstance(structure, _Static) or not pure
+            all_places.append(None if static else (structure, list(range(at, at + count))))
+            at += count
+        for argnum in argnums:
+            if not -self.positional <= argnum < self.positional:
+                return None
+            place = all_places[argnum % self.positional]
+            if place is None or any(self.forms_of_inputs()[k][0] not in "df" for k in place[1]):
+                return None
+            found.append(place)
+        return found
+
+    def forms_of_inputs(self):
+        """Type and shape of each input."""
+        return [form for form in self.forms if form[0] not in ("static", "structure")]
+
     def rebuilt(self, leaves):
         """args and kwargs with `leaves` in place of the inputs."""
         leaves = iter(leaves)
@@ -241,6 +263,7 @@ class _Recorded(NamedTuple):
     trace: Trace
     structure: Any
     leaves: list[Any]  # for each leaf of the result the number of an output, or _Static
+    pack: Any = None  # in place of what structure and leaves say
 
 
 def _record(function, arguments):
@@ -279,6 +302,8 @@ def _flatten_result(result):
 
 def _pack(recorded):
     """Function that makes the result of the list of outputs; None: it is the only output."""
+    if recorded.pack is not None:
+        return recorded.pack
     places, structure = recorded.leaves, recorded.structure
     zero_d = [
         recorded.trace.recorder.node_shape(node) == () for node in recorded.trace.outputs
@@ -323,9 +348,9 @@ class _Stages:
         if _core.build_info()["debug"]:
             trace.verify()
 
-    def through(self, trace, passes):
-        """The trace after all `passes`."""
-        for name in passes:
+    def through(self, trace):
+        """The trace after all passes."""
+        for name in STRICT_PASSES if self.strict else PASSES:
             trace = trace.through(name, self.strict)
             self.show(name, trace)
         return trace
@@ -484,7 +509,7 @@ class Compiled:
     def _trace(self, arguments, stages):
         recorded = _record(self.function, arguments)
         stages.show("record", recorded.trace)
-        return recorded._replace(trace=stages.through(recorded.trace, PASSES))
+        return recorded._replace(trace=stages.through(recorded.trace))
 
     def program(self, *args, **kwargs) -> Program:
         """The program that runs at these arguments."""
@@ -527,4 +552,56 @@ class Compiled:
             else:
                 function = transform(self.function, *args, **dict(keywords))
             self._derived[key] = Compiled(function, self.options)
+            if transform.__name__ in ("grad", "value_and_grad"):
+                self._derived[key] = _CompiledGradient(function, self.options, self.function, transform.__name__,
+                                                       *args, **dict(keywords))
         return self._derived[key]
+
+
+class _CompiledGradient(Compiled):
+    """Gradient of a compiled function: taken after re-rolling, of a few array nodes."""
+
+    def __init__(self, function, options, primal, transform, argnums=0, has_aux=False):
+        super().__init__(function, options)
+        self.primal, self.with_value = primal, transform == "value_and_grad"
+        self.argnums, self.has_aux = argnums, has_aux
+
+    def _trace(self, arguments, stages):
+        single = not isinstance(self.argnums, tuple)
+        places = arguments.inputs_of((self.argnums,) if single else self.argnums)
+        if places is None or self.has_aux:
+            return super()._trace(arguments, stages)
+        recorded = _record(self.primal, arguments)
+        if not _is_scalar(recorded) or recorded.trace.has_rules:
+            return super()._trace(arguments, stages)  # which says what is wrong, if anything is
+        stages.show("record", recorded.trace)
+        trace = stages.through(recorded.trace)
+        trace = trace.gradient(0, [k for _, inputs in places for k in inputs])
+        stages.show("gradient", trace)
+        trace = stages.through(trace)
+        return recorded._replace(trace=trace, pack=_gradient_pack(places, single, self.with_value))
+
+
+def _is_scalar(recorded):
+    if recorded.structure is not None or recorded.leaves != [0]:
+        return False
+    recorder, node = recorded.trace.recorder, recorded.trace.outputs[0]
+    return recorder.node_shape(node) == () and recorder.node_active(node)
+
+
+def _gradient_pack(places, single, with_value):
+    """Function that makes (value, gradients), or the gradients, of the list of outputs."""
+    if single and places[0][0] is None:
+        if with_value:
+            return tuple
+        return operator.itemgetter(1)
+
+    def pack(outputs):
+        found, at = [], 1
+        for structure, inputs in places:
+            found.append(unflatten(structure, outputs[at : at + len(inputs)]))
+            at += len(inputs)
+        gradients = found[0] if single else tuple(found)
+        return (outputs[0], gradients) if with_value else gradients
+
+    return pack
