@@ -72,7 +72,7 @@ def argsort(a, axis=-1, kind=None, order=None, *, stable=None):
 @method("argmax")
 @implements(np.argmax)
 def argmax(a, axis=None, out=None, *, keepdims=False):
-    """Index of the largest value: a plain integer or array (in `fastad.compile` a recorded one)."""
+    """Index of the largest value: a plain integer or array (in `compile` a recorded one)."""
     refuse_out("argmax", out)
     return found(_Searched(np.argmax, axis, keepdims=flag(keepdims)), a)[0]
 
@@ -80,6 +80,6 @@ def argmax(a, axis=None, out=None, *, keepdims=False):
 @method("argmin")
 @implements(np.argmin)
 def argmin(a, axis=None, out=None, *, keepdims=False):
-    """Index of the smallest value: a plain integer or array (in `fastad.compile` a recorded one)."""
+    """Index of the smallest value: a plain integer or array (in `compile` a recorded one)."""
     refuse_out("argmin", out)
     return found(_Searched(np.argmin, axis, keepdims=flag(keepdims)), a)[0]
