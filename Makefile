@@ -13,7 +13,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 C_SOURCES := $(wildcard csrc/*)
-SOURCES := $(C_SOURCES) $(shell find src -type f \( -name '*.py*' -o -name '*.pxd' -o -name py.typed \) ! -path '*/__pycache__/*')
+SOURCES := $(C_SOURCES) $(shell find src -type f \( -name '*.py*' -o -name '*.px*' -o -name py.typed \) ! -path '*/__pycache__/*')
 C_TESTS := $(patsubst tests/c/%.c,%,$(wildcard tests/c/*.c))
 C_STRICT := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Werror -O2
 C_SANITIZE := -std=c11 -fsanitize=address,undefined -fno-sanitize-recover=all -g -O1 -DFAD_DEBUG -DFAD_SANITIZE

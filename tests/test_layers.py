@@ -105,14 +105,24 @@ def cython_imports(source):
             yield len(match["dots"]), match["module"], names
 
 
+CYTHON_INCLUDE = re.compile(r'^\s*include\s+"([^"]+)"', re.MULTILINE)
+
+
+def parts(path):
+    """The files that a .pyx includes: their text is the module's."""
+    return [path.parent / name for name in CYTHON_INCLUDE.findall(path.read_text())]
+
+
 def modules(package):
     """Dotted name -> the files that make it, for every module of the package."""
     found = {}
     for path in sorted(package.rglob("*.p*")):
         if path.suffix in (".py", ".pyx", ".pxd"):
-            parts = path.relative_to(package.parent).with_suffix("").parts
-            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            *folders, last = path.relative_to(package.parent).with_suffix("").parts
+            name = ".".join(folders if last == "__init__" else [*folders, last])
             found.setdefault(name, []).append(path)
+            if path.suffix == ".pyx":
+                found[name] += parts(path)
     return found
 
 
@@ -173,6 +183,8 @@ def python_faults(package, allowed):
             yield f"{name} has no line in tests/test_layers.py"
         for used in sorted(python_uses(name, paths, known) - allowed.get(line, set())):
             yield f"{name} may not use {used}"
+    for path in sorted({*package.rglob("*.pxi")}.difference(*known.values())):
+        yield f"{path.relative_to(package)} is included nowhere"
 
 
 def circle(edges):
@@ -230,6 +242,17 @@ def test_a_planted_import_is_seen(tmp_path, name, text, fault):
         (package / path).touch()
     (package / name).write_text(text)
     assert list(python_faults(package, declared(PYTHON))) == [fault]
+
+
+def test_a_planted_import_in_a_part_is_seen(tmp_path):
+    package = tmp_path / "fastad"
+    (package / "core").mkdir(parents=True)
+    for path in ("__init__.py", "tape.py", "core/lost.pxi"):
+        (package / path).touch()
+    (package / "_core.pyx").write_text('include "core/part.pxi"  # a part\n')
+    (package / "core/part.pxi").write_text("from fastad.tape import Tape\n")
+    seen = list(python_faults(package, declared(PYTHON)))
+    assert seen == ["fastad._core may not use tape", "core/lost.pxi is included nowhere"]
 
 
 def test_a_planted_include_is_seen(tmp_path):
