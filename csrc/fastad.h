@@ -5,6 +5,7 @@
  *   scalar.h  value, partial, reverse step of scalars   fad_scalar_reverse
  *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
+ *   batch.h   operations over lanes as nodes             fad_emit_batch
  *   trace.h   a recording on its way to a program         fad_trace_copy
  *   verify.c  is a tape well formed?                    fad_verify
  *   dump.c    text form                                 fad_dump
@@ -14,6 +15,7 @@
 #ifndef FASTAD_H
 #define FASTAD_H
 
+#include "batch.h"
 #include "emit.h"
 #include "record.h"
 #include "sweep.h"

@@ -158,6 +158,9 @@ typedef struct {
                                uint32_t *results);
     fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom, const uint32_t *tangents,
                                uint32_t *results);
+    /* `operands` over all lanes (0xffffffff: the same in every lane); every result over all lanes. */
+    fad_status (*emit_batch)(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,
+                             const uint32_t *operands, uint32_t *results);
     void (*retain)(void *context, void *rule);
     void (*release)(void *context, void *rule);
     void *context;

@@ -12,7 +12,7 @@ static const char *check_parents(const fad_tape *tape, uint32_t i)
         arrays |= tape->nodes[parent].flags & FAD_IS_ARRAY;
     }
     const fad_node *n = &tape->nodes[i];
-    if ((n->flags & FAD_IS_ACTIVE) && !active && n->op != FAD_VARIABLE)
+    if ((n->flags & FAD_IS_ACTIVE) && !active && n->op != FAD_VARIABLE && n->op != FAD_POS)
         return "active, but none of its parents is";
     if ((n->flags & FAD_IS_ARRAY || arrays) && !(n->flags & FAD_HAS_ARRAY))
         return "an array is not flagged";

@@ -31,9 +31,11 @@ sweep.c:   sweep.h array.h
 strips.c:  ops.def sweep.h array.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h
+batch.h:   tape.h
+batch.c:   batch.h record.h
 trace.h:   tape.h
 trace.c:   trace.h array.h record.h
-fastad.h:  tape.h record.h sweep.h emit.h trace.h
+fastad.h:  tape.h record.h sweep.h emit.h batch.h trace.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
@@ -42,6 +44,7 @@ PYTHON = """
 errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
+_batch:       numpy _core
 _ops:         numpy _core
 _functions:   numpy _core _ops
 _record:      _core
@@ -49,9 +52,10 @@ _containers:  errors numpy optree _core
 numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
 transforms:   errors numpy _core _record _reverse _containers
+batching:     errors numpy _core _batch _record _containers transforms
 function:     errors numpy _core _record
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check
+__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms batching function check
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

@@ -12,6 +12,7 @@ from fastad._core import Array, set_memory_limit
 from fastad._functions import *  # noqa: F403 - one function for each row of the table
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
+from fastad.batching import vmap
 from fastad.errors import TapeError
 from fastad.function import Function
 from fastad.tape import Tape
@@ -50,6 +51,7 @@ __all__ = [
     "stop_gradient",
     "value_and_grad",
     "vjp",
+    "vmap",
     *_elementwise,
 ]
 

@@ -129,6 +129,8 @@ cdef extern from "fastad.h" nogil:
                                    const uint32_t *cotangents, uint32_t *results) noexcept nogil
         fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom,
                                    const uint32_t *tangents, uint32_t *results) noexcept nogil
+        fad_status (*emit_batch)(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,
+                                 const uint32_t *operands, uint32_t *results) noexcept nogil
         void (*release)(void *context, void *rule) noexcept nogil
         void *context
 
@@ -205,6 +207,9 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_emit_tangent(fad_tape *tape, size_t end, size_t wrt_count, const uint32_t *wrt,
                                 const uint32_t *tangents, size_t output_count, const uint32_t *outputs,
                                 uint32_t *results)
+    fad_status fad_emit_batch(fad_tape *tape, size_t start, size_t end, size_t lanes, size_t seed_count,
+                              const uint32_t *seeds, const uint32_t *batched, size_t output_count,
+                              const uint32_t *outputs, uint32_t *results)
     bint fad_verify(const fad_tape *tape, size_t *node, const char **reason)
     void fad_dump(const fad_tape *tape, size_t start, size_t stop,
                   void (*write)(void *context, const char *text) noexcept nogil, void *context)
@@ -228,12 +233,15 @@ cdef class Recorder:
     cdef uint64_t generation       # Arrays of an older one are stale
     cdef bint sweeping
     cdef object error              # what a rule raised
+    cdef public object lanes       # while a vmap is under way: which nodes differ from lane to lane (_batch.Lanes)
     cdef object __weakref__
 
     cdef int check(self, fad_status status, str what) except -1
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe
     cdef object value_of(self, uint32_t node)
+    cdef bint varies(self, uint32_t node) except -1
+    cdef int read_check(self, uint32_t node) except -1
     cdef int check_node(self, size_t node) except -1
     cdef object rule_values(self, const fad_custom *custom)
     cdef object rule_arrays(self, const fad_custom *custom)

@@ -124,6 +124,7 @@ cdef class Array:
     @property
     def value(self):
         self.readable()
+        self.recorder.read_check(self.node)
         return self.recorder.value_of(self.node)
 
     @property
@@ -170,7 +171,8 @@ cdef class Array:
     def __repr__(self):
         if self.recorder is None or self.generation != self.recorder.generation:
             return "Array(<of a tape that was reset>)"
-        return f"Array({self.value!r})" if self.scalar else f"Array({np.array2string(self.value, prefix='Array(')})"
+        value = forward_value(self)
+        return f"Array({value!r})" if self.scalar else f"Array({np.array2string(value, prefix='Array(')})"
 
     def __format__(self, spec):
         return format(self.value, spec) if self.scalar else format(str(self), spec)
@@ -193,6 +195,7 @@ cdef class Array:
 
     cdef object number(self, str what):
         self.readable()
+        self.recorder.read_check(self.node)
         if self.active:
             raise TypeError(f"{what} of a recorded value would drop its derivative: use fastad's or NumPy's functions "
                             "(np.sin, fad.sin, ...), or fad.stop_gradient(x) where a constant is meant")
@@ -229,12 +232,14 @@ cdef class Array:
                 box = np.empty((), dtype=object)
                 box[()] = self
                 return box
+            self.recorder.read_check(self.node)
             raise TypeError("np.asarray of a recorded value would drop its derivative: pass the Array itself to NumPy's "
                             "functions (np.stack for several), or fad.stop_gradient(x) where a constant is meant")
         if self.scalar and dtype is None:
             box = np.empty((), dtype=object)
             box[()] = self
             return box
+        self.recorder.read_check(self.node)
         return np.asarray(self.recorder.value_of(self.node), dtype)
 
     def astype(self, dtype, **_):

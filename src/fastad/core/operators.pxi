@@ -108,7 +108,7 @@ cdef object power(object left, object right):
 cdef object compare(object left, object right, int op):
     """A bool for two scalars, a recorded mask otherwise."""
     cdef Array x = <Array>left
-    if x.scalar:
+    if x.scalar and (x.recorder is None or x.recorder.lanes is None):
         x.readable()
         value = x.recorder.tape.values[x.node].number
         if type(right) is Array and (<Array>right).scalar:

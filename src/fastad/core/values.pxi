@@ -127,11 +127,28 @@ def value_of(x):
     """Value of an Array, or of an object array that holds some, without recording; anything else as it is."""
     if type(x) is Array:
         (<Array>x).readable()
+        (<Array>x).recorder.read_check((<Array>x).node)
         return (<Array>x).recorder.value_of((<Array>x).node)
     if recorder_of(x) is not None:
         return np.array([value_of(item) for item in np.asarray(x, dtype=object).ravel()]).reshape(np.shape(x)) \
             if isinstance(x, ndarray) else np.array([value_of(item) for item in x])
     return x
+
+
+def forward_value(x):
+    """As value_of, for the value of a custom node alone: in a vmap the first lane's."""
+    if type(x) is Array:
+        (<Array>x).readable()
+        return (<Array>x).recorder.value_of((<Array>x).node)
+    return value_of(x)
+
+
+def varies(x):
+    """Whether `x` is an Array that differs from lane to lane of a vmap under way."""
+    if type(x) is not Array:
+        return False
+    (<Array>x).readable()
+    return (<Array>x).recorder.varies((<Array>x).node)
 
 
 cdef list shape_of_operands(Recorder recorder, uint32_t *nodes, int n):

@@ -1,0 +1,155 @@
+# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, cdivision=True
+"""Lanes: what was recorded for one lane, over all of them, as nodes (csrc/batch.c)."""
+
+from libc.stdlib cimport free, malloc
+
+import numpy as np
+
+cimport numpy as cnp
+
+from fastad._core cimport *
+
+cnp.import_array()
+
+
+cdef class Lanes:
+    """Which nodes of a recording differ from lane to lane, while vmaps are under way: those that depend on a seed.
+
+    A finished vmap's seeds stay among them until the outermost one ends, so that what its function left behind in a
+    list or a global is not mistaken for a value that all lanes share.
+    """
+
+    cdef size_t start        # the first node that can
+    cdef bytearray marks     # of the nodes from there on, as far as asked for
+    cdef set seeds
+    cdef int depth           # of vmaps inside each other
+
+    def __cinit__(self, Recorder recorder):
+        self.start = recorder.tape.count
+        self.marks = bytearray()
+        self.seeds = set()
+
+    def holds(self, Recorder recorder, uint32_t node):
+        cdef size_t i, k
+        cdef uint32_t parent
+        cdef char mark
+        if node < self.start:
+            return False
+        for i in range(self.start + len(self.marks), <size_t>node + 1):
+            mark, k = i in self.seeds, 0
+            while not mark:
+                parent = fad_parent(recorder.tape, <uint32_t>i, k)
+                if parent == FAD_NODE_NONE:
+                    break
+                mark = parent >= self.start and self.marks[parent - self.start]
+                k += 1
+            self.marks.append(mark)
+        return bool(self.marks[node - self.start])
+
+
+cdef class under_way:
+    """Context manager: in it, reading a value that depends on a seed is refused."""
+
+    cdef Recorder recorder
+
+    def __init__(self, Recorder recorder):
+        self.recorder = recorder
+
+    def __enter__(self):
+        if self.recorder.lanes is None:
+            self.recorder.lanes = Lanes(self.recorder)
+        (<Lanes>self.recorder.lanes).depth += 1
+
+    def __exit__(self, *exception):
+        cdef Lanes lanes = self.recorder.lanes
+        lanes.depth -= 1
+        if lanes.depth == 0:
+            self.recorder.lanes = None
+        return False
+
+
+def constant(Recorder recorder, array):
+    """The Array of an ndarray of float64, float32 or bool that nothing is differentiated by."""
+    return wrap(recorder, recorder.constant_array(array, FAD_CONSTANT, 0))
+
+
+def seed(Recorder recorder, example):
+    """A fresh Array for one lane: `example` is its value in the first."""
+    cdef unsigned active = 0 if example.dtype.kind == "b" else FAD_IS_ACTIVE
+    cdef uint32_t node = recorder.constant_array(example, FAD_VARIABLE, active)
+    (<Lanes>recorder.lanes).seeds.add(node)
+    return wrap(recorder, node)
+
+
+def emit_batch(Recorder recorder, size_t start, size_t lanes, seeds, batched, outputs):
+    """Record `outputs` over all lanes; None for one that is the same in every lane.
+
+    Parameters
+    ----------
+    recorder : Recorder
+    start : int
+        Where the recording of one lane began: node numbers below it are the same in every lane.
+    lanes : int
+    seeds : sequence of int
+        Nodes of that recording.
+    batched : sequence of Array
+        For each seed its values in all lanes, with a leading lane axis.
+    outputs : sequence of Array
+    """
+    cdef size_t i, n = len(seeds), m = len(outputs), end
+    cdef int dtype
+    cdef uint32_t *room = <uint32_t *>malloc((2 * (n + m) + 1) * sizeof(uint32_t))
+    if room == NULL:
+        raise MemoryError
+    cdef uint32_t *over = room + n
+    cdef uint32_t *wanted = over + n
+    cdef uint32_t *results = wanted + m
+    recorder.tape.host.emit_batch = host_batch
+    try:
+        for i in range(n):
+            room[i] = seeds[i]
+            over[i] = recorder.lift(batched[i], &dtype)
+        for i in range(m):
+            wanted[i] = recorder.lift(outputs[i], &dtype)
+        end = recorder.tape.count   # after these: a view may have been taken again
+        recorder.check(fad_emit_batch(recorder.tape, start, end, lanes, n, room, over, m, wanted, results), "vmap")
+        return [None if results[i] == FAD_NODE_NONE else wrap(recorder, results[i]) for i in range(m)]
+    finally:
+        free(room)
+
+
+cdef fad_status host_batch(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,
+                           const uint32_t *operands, uint32_t *results) noexcept with gil:
+    cdef Recorder recorder = <Recorder>context
+    try:
+        batch_rule(recorder, custom, lanes, operands, results)
+        return FAD_OK
+    except BaseException as error:
+        recorder.error = error
+        return FAD_IN_RULE
+
+
+cdef int batch_rule(Recorder recorder, const fad_custom *custom, size_t lanes, const uint32_t *operands,
+                    uint32_t *results) except -1:
+    cdef size_t i
+    cdef int dtype, own
+    rule = <object>custom.rule
+    name = getattr(rule, "__name__", type(rule).__name__)
+    batch = getattr(rule, "batch", None)
+    if batch is None:
+        raise NotImplementedError(f"{name} has no rule for the lanes of fad.vmap: give it a static method vmap(info, "
+                                  "in_dims, *args), or call it in a loop over the lanes")
+    inputs = tuple([wrap(recorder, custom.nodes[i]) for i in range(custom.count)])
+    over = tuple([None if operands[i] == FAD_NODE_NONE else wrap(recorder, operands[i]) for i in range(custom.count)])
+    values = batch(lanes, inputs, over)
+    if len(values) != custom.outputs:
+        raise ValueError(f"{name}: expected {custom.outputs} outputs over all lanes, got {len(values)}")
+    for i in range(custom.outputs):
+        like = wrap(recorder, custom.first_output + <uint32_t>i)
+        if np.shape(values[i]) != (lanes, *like.shape):
+            raise ValueError(f"{name}: output {i} over {lanes} lanes has shape {np.shape(values[i])}, expected "
+                             f"{(lanes, *like.shape)}")
+        results[i] = recorder.lift(values[i], &dtype)
+        own = fad_node_dtype(recorder.tape, like.node)
+        recorder.check(fad_record_cast(recorder.tape, results[i], own, &results[i]), name)
+    return 0
