@@ -52,7 +52,7 @@ _containers:  errors numpy optree _core
 numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
 transforms:   errors numpy _core _record _reverse _containers
-batching:     errors numpy _core _batch _record _containers transforms
+batching:     errors numpy optree _core _batch _record _containers transforms
 function:     errors numpy _core _record
 check:        errors numpy _core _containers transforms
 __init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms batching function check
