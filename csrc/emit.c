@@ -411,6 +411,12 @@ static fad_status reverse_node(emitter *e, uint32_t index, uint32_t g)
     case FAD_SCATTER_ADD:
         TRY(fad_record_gather(tape, g, ((const fad_scatter *)tape->side[n.aux])->indices, &out));
         break;
+    case FAD_STRIDED:
+        TRY(fad_record_strided_add(tape, g, n.aux, &out));
+        break;
+    case FAD_STRIDED_ADD:
+        TRY(fad_record_strided(tape, g, n.aux, &out));
+        break;
     case FAD_CUMSUM:
         TRY(fad_record_cumsum(tape, g, n.aux / 2, !(n.aux & 1), &out));
         break;
@@ -621,6 +627,10 @@ static fad_status forward_node(forward *f, uint32_t index, uint32_t *out)
         const fad_scatter *scatter = tape->side[n.aux];
         return fad_record_scatter_add(tape, t, scatter->indices, scatter->shape, out);
     }
+    case FAD_STRIDED:
+        return fad_record_strided(tape, t, n.aux, out);
+    case FAD_STRIDED_ADD:
+        return fad_record_strided_add(tape, t, n.aux, out);
     case FAD_UPDATE_AT:
         return fad_record_update_at(tape, t, u, n.aux, out);
     case FAD_MATMUL:

@@ -600,6 +600,92 @@ fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t
     return FAD_OK;
 }
 
+/* --- places of a nest of loops --- */
+
+bool fad_strided_is_inside(const fad_shape *whole, const fad_shape *part, ptrdiff_t start, const ptrdiff_t *strides)
+{
+    ptrdiff_t low = start, high = start, reach;
+    if (part->size == 0)
+        return true;
+    for (size_t i = 0; i < part->ndim; i++) {
+        ptrdiff_t *end = strides[i] < 0 ? &low : &high;
+        if (__builtin_mul_overflow(part->dims[i] - 1, strides[i], &reach) || __builtin_add_overflow(*end, reach, end))
+            return false;
+    }
+    return low >= 0 && high >= 0 && (size_t)high < whole->size;
+}
+
+fad_status fad_make_strided(fad_tape *tape, const fad_shape *whole, size_t ndim, const ptrdiff_t *dims,
+                            ptrdiff_t start, const ptrdiff_t *strides, uint32_t *side)
+{
+    const fad_shape *part;
+    TRY(fad_shape_intern(tape, ndim, dims, &part));
+    if (whole->ndim == 0 || !fad_strided_is_inside(whole, part, start, strides))
+        return FAD_BAD_OPERAND;
+    fad_status status = FAD_OK;
+    fad_strided *strided = fad_arena_alloc(tape, &tape->arena, sizeof *strided + ndim * sizeof *strides, &status);
+    if (!strided)
+        return status;
+    ptrdiff_t *own = (ptrdiff_t *)(strided + 1);
+    for (size_t i = 0; i < ndim; i++)
+        own[i] = strides[i];
+    strided->whole = whole;
+    strided->part = part;
+    strided->start = start;
+    strided->strides = own;
+    return fad_side_add(tape, strided, side);
+}
+
+/* The array behind `a`, copied where it is not C-contiguous. */
+static fad_status dense_value(fad_tape *tape, uint32_t a, fad_array *out)
+{
+    *out = *tape->values[a].array;
+    if (fad_contiguous(out))
+        return FAD_OK;
+    fad_status status = FAD_OK;
+    fad_array from = *out;
+    out->data = fad_arena_alloc(tape, &tape->arena, from.shape->size * fad_itemsize(from.dtype), &status);
+    out->strides = out->shape->strides;
+    if (out->data)
+        fad_copy(out, &from);
+    return status;
+}
+
+fad_status fad_record_strided(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
+{
+    const fad_strided *strided = tape->side[side];
+    if (fad_node_shape(tape, a) != strided->whole)
+        return FAD_BAD_SHAPE;
+    int dtype = fad_node_dtype(tape, a);
+    fad_array whole, part = {NULL, strided->part, strided->part->strides, (uint8_t)dtype};
+    if (fad_has_value(tape, a)) {
+        TRY(dense_value(tape, a, &whole));
+        part = fad_strided_apply(&whole, strided);
+    }
+    if (strided->part->ndim || dtype != FAD_F64)
+        return fad_new_view(tape, FAD_STRIDED, inherited(tape, a), a, 0, side, &part, out);
+    fad_value value = {.number = part.data ? *(const double *)part.data : 0};
+    return fad_push(tape, FAD_STRIDED, inherited(tape, a) | FAD_HAS_ARRAY, a, 0, side, value, out);
+}
+
+fad_status fad_record_strided_add(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
+{
+    const fad_strided *strided = tape->side[side];
+    int dtype = fad_node_dtype(tape, a);
+    if (fad_node_shape(tape, a) != strided->part)
+        return FAD_BAD_SHAPE;
+    if (!fad_is_float(dtype))
+        return FAD_BAD_OPERAND;
+    TRY(fad_new_array(tape, FAD_STRIDED_ADD, inherited(tape, a), a, 0, side, dtype, strided->whole, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
+    const fad_array *whole = tape->values[*out].array;
+    fad_array part = fad_strided_apply(whole, strided), value = fad_value_array(tape, a);
+    fad_fill_zero(whole);
+    fad_add(tape->loops, &part, &value);
+    return FAD_OK;
+}
+
 /* --- matrix product, cumulative sum --- */
 
 fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *out)

@@ -491,6 +491,31 @@ static fad_status reverse_scatter_add(const step *s)
     return give_gathered(s, s->node->a, s->tape->values[scatter->indices].array);
 }
 
+/* Adds g to a's adjoint at the places that were read. */
+static fad_status reverse_strided(const step *s)
+{
+    bool empty;
+    fad_array dense;
+    TRY(fad_sweep_dense(s->sweep, s->node->a, false, &dense, &empty));
+    fad_array part = fad_strided_apply(&dense, s->tape->side[s->node->aux]);
+    fad_add(s->tape->loops, &part, &s->g);
+    return FAD_OK;
+}
+
+static fad_status reverse_strided_add(const step *s)
+{
+    fad_array whole = s->g;
+    fad_buffer *buffer = NULL;
+    if (!fad_contiguous(&whole)) {
+        TRY(temporary(s, s->g.shape, s->g.dtype, &whole, &buffer));
+        fad_copy(&whole, &s->g);
+    }
+    fad_array part = fad_strided_apply(&whole, s->tape->side[s->node->aux]);
+    fad_status status = fad_sweep_give(s->sweep, s->node->a, &part, buffer ? buffer : s->owner);
+    fad_sweep_release(s->sweep, buffer);
+    return status;
+}
+
 static fad_status reverse_update_at(const step *s)
 {
     const fad_array *indices = s->tape->values[s->node->aux].array;
@@ -594,6 +619,10 @@ static fad_status reverse_structural(const step *s)
         return reverse_gather(s);
     case FAD_SCATTER_ADD:
         return reverse_scatter_add(s);
+    case FAD_STRIDED:
+        return reverse_strided(s);
+    case FAD_STRIDED_ADD:
+        return reverse_strided_add(s);
     case FAD_UPDATE_AT:
         return reverse_update_at(s);
     case FAD_MATMUL:

@@ -88,6 +88,15 @@ typedef struct {
     const int *source;         /* part->ndim */
 } fad_view;
 
+/* Places of a nest of loops: element [i, j, ...] of the part is the element of the whole at C-order offset
+ * start + i*stride[0] + j*stride[1] + ... Strides may be zero or negative, and places may coincide. */
+typedef struct {
+    const fad_shape *whole;    /* shape that STRIDED reads */
+    const fad_shape *part;     /* shape that STRIDED gives */
+    ptrdiff_t start;
+    const ptrdiff_t *strides;  /* part->ndim */
+} fad_strided;
+
 /* Operands of STACK, CONCATENATE (along `axis`) and NSUM. */
 typedef struct {
     size_t count;

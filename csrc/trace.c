@@ -95,6 +95,13 @@ static fad_status copy_view(fad_tape *to, const fad_view *view, uint32_t *side)
     return fad_make_view(to, whole, view->part->ndim, view->part->dims, view->start, view->step, view->source, side);
 }
 
+static fad_status copy_strided(fad_tape *to, const fad_strided *strided, uint32_t *side)
+{
+    const fad_shape *whole, *part = strided->part;
+    TRY(fad_trace_shape(to, strided->whole, &whole));
+    return fad_make_strided(to, whole, part->ndim, part->dims, strided->start, strided->strides, side);
+}
+
 static fad_status copy_list(fad_tape *to, int op, const fad_list *list, const uint32_t *map, uint32_t *out)
 {
     uint32_t *nodes;
@@ -158,6 +165,12 @@ static fad_status copy_structural(fad_tape *to, const fad_tape *from, uint32_t n
     case FAD_UPDATE_VIEW:
         TRY(copy_view(to, from->side[n->aux], &side));
         return fad_record_update_view(to, a, b, side, out);
+    case FAD_STRIDED:
+        TRY(copy_strided(to, from->side[n->aux], &side));
+        return fad_record_strided(to, a, side, out);
+    case FAD_STRIDED_ADD:
+        TRY(copy_strided(to, from->side[n->aux], &side));
+        return fad_record_strided_add(to, a, side, out);
     case FAD_ELEMENT:
         return fad_record_element(to, a, n->aux, out);
     case FAD_STACK:

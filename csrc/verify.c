@@ -19,6 +19,18 @@ static const char *check_parents(const fad_tape *tape, uint32_t i)
     return NULL;
 }
 
+static const char *check_strided(const fad_tape *tape, const fad_node *n, const fad_shape *shape)
+{
+    const fad_strided *strided = tape->side[n->aux];
+    const fad_shape *operand = fad_node_shape(tape, n->a);
+    bool reads = n->op == FAD_STRIDED;
+    if (strided->whole != (reads ? operand : shape) || strided->part != (reads ? shape : operand))
+        return "its shapes are not those of its side record";
+    if (!fad_strided_is_inside(strided->whole, strided->part, strided->start, strided->strides))
+        return "reaches outside of the whole";
+    return NULL;
+}
+
 static const char *check_shape(const fad_tape *tape, uint32_t i)
 {
     const fad_node *n = &tape->nodes[i];
@@ -37,6 +49,8 @@ static const char *check_shape(const fad_tape *tape, uint32_t i)
         return "sums to a shape that does not expand";
     if (n->op == FAD_RESHAPE && shape->size != fad_node_shape(tape, n->a)->size)
         return "reshapes to another number of elements";
+    if (n->op == FAD_STRIDED || n->op == FAD_STRIDED_ADD)
+        return check_strided(tape, n, shape);
     return NULL;
 }
 
