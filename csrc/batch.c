@@ -128,6 +128,19 @@ static fad_status lane_view(const batcher *b, const fad_view *view, uint32_t *si
     return fad_make_view(b->tape, whole, axes + 1, part->dims, start, step, source, side);
 }
 
+/* The places of a nest of loops in every lane: one loop more, over the lanes. */
+static fad_status lane_strided(const batcher *b, const fad_strided *strided, uint32_t *side)
+{
+    size_t loops = strided->part->ndim;
+    const fad_shape *whole, *part;
+    ptrdiff_t strides[FAD_MAX_NDIM];
+    TRY(lane_shape(b, strided->whole, strided->whole->ndim, &whole));
+    TRY(lane_shape(b, strided->part, loops, &part));
+    strides[0] = (ptrdiff_t)strided->whole->size;
+    memcpy(strides + 1, strided->strides, loops * sizeof *strides);
+    return fad_make_strided(b->tape, whole, loops + 1, part->dims, strided->start, strides, side);
+}
+
 /* One element of every lane, as a vector of lanes. */
 static fad_status batch_element(const batcher *b, const fad_node *n, uint32_t a, uint32_t *out)
 {
@@ -359,6 +372,12 @@ static fad_status batch_unary(const batcher *b, uint32_t index, const fad_node *
     case FAD_EMBED:
         TRY(lane_view(b, tape->side[n->aux], &side));
         return fad_record_embed(tape, a, side, out);
+    case FAD_STRIDED:
+        TRY(lane_strided(b, tape->side[n->aux], &side));
+        return fad_record_strided(tape, a, side, out);
+    case FAD_STRIDED_ADD:
+        TRY(lane_strided(b, tape->side[n->aux], &side));
+        return fad_record_strided_add(tape, a, side, out);
     case FAD_SUM_TO:
         return batch_sum_to(b, index, a, out);
     case FAD_ELEMENT:
