@@ -7,6 +7,8 @@ import numpy as np
 
 cimport numpy as cnp
 
+from fastad._core import custom, forward_value
+
 from fastad._core cimport *
 
 cnp.import_array()
@@ -129,16 +131,23 @@ cdef fad_status host_batch(void *context, fad_tape *tape, const fad_custom *cust
         return FAD_IN_RULE
 
 
+cdef object by_leading_axes(object rule):
+    """The batch method of a rule of one operand that works on any number of leading axes, as NumPy's gufuncs do."""
+    def batch(lanes, inputs, over):
+        return custom(rule, over, rule.forward(forward_value(over[0])))
+    return batch
+
+
 cdef int batch_rule(Recorder recorder, const fad_custom *custom, size_t lanes, const uint32_t *operands,
                     uint32_t *results) except -1:
     cdef size_t i
     cdef int dtype, own
     rule = <object>custom.rule
     name = getattr(rule, "__name__", type(rule).__name__)
-    batch = getattr(rule, "batch", None)
+    batch = by_leading_axes(rule) if getattr(rule, "leading_axes", False) else getattr(rule, "batch", None)
     if batch is None:
-        raise NotImplementedError(f"{name} has no rule for the lanes of fad.vmap: give it a static method vmap(info, "
-                                  "in_dims, *args), or call it in a loop over the lanes")
+        raise NotImplementedError(f"{name} has no rule for the lanes of fad.vmap: give its rule a method batch(lanes, "
+                                  "inputs, over), or call it in a loop over the lanes")
     inputs = tuple([wrap(recorder, custom.nodes[i]) for i in range(custom.count)])
     over = tuple([None if operands[i] == FAD_NODE_NONE else wrap(recorder, operands[i]) for i in range(custom.count)])
     values = batch(lanes, inputs, over)

@@ -86,6 +86,9 @@ def transpose(x, axes):
 
 
 cdef uint32_t index_node(Recorder recorder, object indices, size_t size) except? 0xfffffffe:
+    if type(indices) is Array and (<Array>indices).recorder.varies((<Array>indices).node):
+        (<Array>indices).use()   # recorded indices, which differ from lane to lane: in range, as C checks
+        return (<Array>indices).node
     array = np.asarray(value_of(indices))
     if array.dtype.kind not in "iu":
         raise TypeError(f"indices: expected integers, got dtype {array.dtype}")

@@ -5,14 +5,27 @@ import math
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from fastad._core import Array, asarray, concatenate, is_array, reshape, stop, sum_to, transpose
+from fastad._core import (
+    Array,
+    asarray,
+    concatenate,
+    custom,
+    forward_value,
+    is_array,
+    reshape,
+    stop,
+    sum_to,
+    transpose,
+)
 
 __all__ = [
     "NO_VALUE",
+    "applied",
     "constant",
     "dropped",
     "flag",
     "merged",
+    "nonzeros",
     "normalized_axes",
     "operand",
     "refuse_out",
@@ -81,6 +94,16 @@ def constant(value, like):
     nothing = stop(reshape(like, (like.size,))[:0])
     value = np.asarray(value)
     return reshape(concatenate((value.reshape(-1), nothing), 0), value.shape)
+
+
+def applied(rule, *inputs):
+    """The outputs of a rule with ``rule.forward(*values)``, recorded."""
+    return custom(rule, inputs, rule.forward(*[forward_value(x) for x in inputs]))
+
+
+def nonzeros(x, axis, keepdims=False):
+    """How many elements are other than 0, over axes, as floats."""
+    return np.sum(np.where(x != 0, 1.0, 0.0), axis=axis, keepdims=keepdims)
 
 
 def reshaped(x, shape):

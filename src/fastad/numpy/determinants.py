@@ -10,9 +10,10 @@ done with it. U and V are constants, all else is recorded: derivatives of any or
 
 import numpy as np
 
-from fastad._core import custom, is_array, value_of
+from fastad._core import emit_reverse, is_array, value_of, varies
 from fastad._record import implements
 
+from .arguments import applied, nonzeros
 from .linear_algebra import settled
 
 __all__ = ["det", "slogdet"]
@@ -110,6 +111,8 @@ def cofactors(A):
         return np.ones_like(A)
     if n < 4:
         return _cofactors_of_2(A) if n == 2 else _cofactors_of_3(A)
+    if varies(A):
+        return applied(_Cofactors, A)[0]
     regular = _are_regular(value_of(A).reshape(-1, n, n), is_array(A))
     if np.all(regular):
         return _by_matrix(np.linalg.det(A)) * _t(np.linalg.inv(A))
@@ -118,7 +121,30 @@ def cofactors(A):
     return np.reshape(np.stack(parts), A.shape)
 
 
+class _Cofactors:
+    """Cofactors in a lane: which formula is accurate differs from lane to lane."""
+
+    @staticmethod
+    def forward(a):
+        return (cofactors(a),)
+
+    @staticmethod
+    def batch(lanes, inputs, over):
+        return (cofactors(over[0]),)
+
+    @staticmethod
+    def vjp(inputs, outputs, cotangents):
+        by_minors = _cofactors_by_minors(inputs[0])
+        return emit_reverse(by_minors.recorder, (by_minors,), cotangents, inputs)
+
+
 class _Det:
+    leading_axes = True
+
+    @staticmethod
+    def forward(a):
+        return (np.linalg.det(a),)
+
     @staticmethod
     def vjp(inputs, outputs, cotangents):
         g = _by_matrix(cotangents[0])
@@ -133,12 +159,15 @@ class _Det:
 @implements(np.linalg.det)
 def det(a):
     """Determinants; derivatives of any order are right for singular matrices too."""
-    return custom(_Det, (a,), (np.linalg.det(value_of(a)),))[0]
+    return applied(_Det, a)[0]
 
 
 def _inverse(A, logarithm, seed):
     """Inverses; a singular matrix is an error, unless its derivative meets a zero anyway."""
-    idle = np.isneginf(value_of(logarithm)) & (seed == 0)
+    if varies(logarithm) or varies(seed):
+        idle = np.logical_and(logarithm == -np.inf, seed == 0)
+        return np.linalg.inv(np.where(_by_matrix(idle), np.eye(A.shape[-1]), A))
+    idle = np.isneginf(value_of(logarithm)) & (value_of(seed) == 0)
     if np.any(idle):
         A = np.where(_by_matrix(idle), np.eye(A.shape[-1]), A)
     return np.linalg.inv(A)
@@ -147,21 +176,27 @@ def _inverse(A, logarithm, seed):
 class _LogDet:
     """The cotangent of A is that of log|det A| times A⁻ᵀ. The sign has derivative 0."""
 
+    leading_axes = True
+
+    @staticmethod
+    def forward(a):
+        return tuple(np.linalg.slogdet(a))
+
     @staticmethod
     def vjp(inputs, outputs, cotangents):
         (A,), (_, logarithm), (_, g) = inputs, outputs, cotangents
-        inverse = _inverse(A, logarithm, value_of(g))
+        inverse = _inverse(A, logarithm, g)
         return (settled(_by_matrix(g) * _t(inverse), _by_matrix(g)),)
 
     @staticmethod
     def jvp(inputs, outputs, tangents):
         (A,), (_, logarithm), (dA,) = inputs, outputs, tangents
-        inverse = _inverse(A, logarithm, np.any(value_of(dA) != 0, axis=(-1, -2)))
+        some = nonzeros(dA, (-1, -2)) if varies(dA) else np.any(value_of(dA) != 0, axis=(-1, -2))
+        inverse = _inverse(A, logarithm, some)
         return None, np.sum(settled(_t(inverse) * dA, dA), axis=(-1, -2))
 
 
 @implements(np.linalg.slogdet)
 def slogdet(a):
     """Sign and logarithm of |determinant|; the derivative at a singular matrix is a LinAlgError."""
-    sign, logarithm = np.linalg.slogdet(value_of(a))
-    return SlogdetResult(*custom(_LogDet, (a,), (sign, logarithm)))
+    return SlogdetResult(*applied(_LogDet, a))

@@ -5,15 +5,17 @@ import numpy as np
 from fastad._core import (
     concatenate,
     custom,
+    forward_value,
     gather,
     is_array,
     reshape,
     select,
     value_of,
+    varies,
 )
 from fastad._record import implements, method
 
-from .arguments import NO_VALUE, dropped, flag, merged, normalized_axes, refuse_out
+from .arguments import NO_VALUE, applied, dropped, flag, merged, normalized_axes, refuse_out
 from .reductions import floating, mask_to
 
 __all__ = ["clip", "max", "min", "ptp"]
@@ -34,13 +36,43 @@ class _TiedExtremum:
         return (np.sum(np.where(self.mask, tangents[0], 0.0), axis=-1) / self.count,)
 
 
-def _of_rows(x, argument):
-    """Extremum along the last axis of an Array; `argument` is argmax or argmin."""
-    rows = value_of(x)
+def _ties(rows, argument):
+    """Where the extremum of every row is: its place, its value, the elements equal to it, their number."""
     place = np.expand_dims(argument(rows, axis=-1), -1)
     best = np.take_along_axis(rows, place, -1)
     mask = rows == best
-    count = np.sum(mask, axis=-1)
+    return place, best, mask, np.sum(mask, axis=-1)
+
+
+class _LanesExtremum:
+    """Extrema over the last axis in a lane, and the share of each element in them."""
+
+    leading_axes = True
+
+    def __init__(self, argument):
+        self.argument = argument
+
+    def forward(self, rows):
+        place, best, mask, count = _ties(rows, self.argument)
+        np.put_along_axis(mask, place, True, -1)
+        share = mask / np.maximum(count, 1)[..., None]
+        return best[..., 0], share.astype(rows.dtype)
+
+    def vjp(self, inputs, outputs, cotangents):
+        shares = np.expand_dims(cotangents[0], -1) * outputs[1]
+        return (np.where(outputs[1] != 0, shares, 0.0),)
+
+    def jvp(self, inputs, outputs, tangents):
+        chosen = np.where(outputs[1] != 0, tangents[0] * outputs[1], 0.0)
+        return np.sum(chosen, axis=-1), None
+
+
+def _of_rows(x, argument):
+    """Extremum along the last axis of an Array; `argument` is argmax or argmin."""
+    if varies(x):
+        return applied(_LanesExtremum(argument), x)[0]
+    rows = value_of(x)
+    place, best, mask, count = _ties(rows, argument)
     if np.any(count > 1):
         # A NaN equals nothing, itself not: the first one has the place for itself.
         np.put_along_axis(mask, place, True, -1)
@@ -53,6 +85,8 @@ def _of_all(x, argument):
     """Extremum of all elements of an Array."""
     if x.ndim == 0:
         return x
+    if varies(x):
+        return _of_rows(reshape(x, (x.size,)), argument)
     values = value_of(x)
     place = int(argument(values))
     if np.count_nonzero(values == values.item(place)) > 1:
@@ -62,10 +96,10 @@ def _of_all(x, argument):
 
 def _extremum(function, argument, worst, a, axis, keepdims, initial, where):
     keepdims = flag(keepdims)
-    values = value_of(a)
-    options = {} if initial is NO_VALUE else {"initial": value_of(initial)}
+    values = forward_value(a) if a.dtype.kind == "f" else value_of(a)
+    options = {} if initial is NO_VALUE else {"initial": forward_value(initial)}
     if where is not True:
-        options["where"] = value_of(where)
+        options["where"] = forward_value(where)
     if a.dtype.kind != "f" or options or a.size == 0:
         # NumPy's own answer: for masks and empty results, and to raise NumPy's own errors.
         plain = function(values, axis=axis, keepdims=keepdims, **options)

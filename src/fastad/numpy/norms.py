@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fastad._core import reshape, select, sum_to, value_of
+from fastad._core import cast, reshape, select, sum_to, value_of, varies
 from fastad._record import implements
 
-from .arguments import constant, flag, operand
+from .arguments import constant, flag, nonzeros, operand
 from .extrema import max as max_of
 from .extrema import min as min_of
 from .reductions import total
@@ -17,6 +17,8 @@ __all__ = ["norm"]
 
 def _without_derivative(x, axis, keepdims):
     """The number of elements other than 0, in the type of `x`."""
+    if varies(x):
+        return cast(nonzeros(x, axis, keepdims), x.dtype)
     count = np.sum(value_of(x) != 0, axis=axis, keepdims=keepdims)
     return constant(np.asarray(count, x.dtype), x)
 

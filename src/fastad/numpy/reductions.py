@@ -2,10 +2,19 @@
 
 import numpy as np
 
-from fastad._core import cast, concatenate, reshape, select, sum_to, value_of
+from fastad._core import cast, concatenate, reshape, select, sum_to, value_of, varies
 from fastad._record import implements, method
 
-from .arguments import NO_VALUE, constant, dropped, flag, merged, normalized_axes, refuse_out
+from .arguments import (
+    NO_VALUE,
+    constant,
+    dropped,
+    flag,
+    merged,
+    nonzeros,
+    normalized_axes,
+    refuse_out,
+)
 
 __all__ = ["count_of", "floating", "mask_to", "mean", "prod", "sum", "total"]
 
@@ -26,6 +35,8 @@ def floating(x, dtype):
     """`x` in the wanted dtype; a plain array where that has no derivative (integers, bool)."""
     if dtype is not None:
         return cast(x, dtype)
+    if varies(x) and x.dtype.kind == "b":
+        return cast(x, np.float64)
     return x if x.dtype.kind == "f" else value_of(x)
 
 
@@ -77,9 +88,8 @@ def sum(a, axis=None, dtype=None, out=None, keepdims=False, initial=NO_VALUE, wh
 def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=True):
     """Mean over axes."""
     if axis is None and keepdims is False and where is True and out is None and dtype is None:
-        if a.dtype.kind != "f":
-            return np.mean(value_of(a))
-        return sum_to(a, ()) / a.size
+        x = floating(a, None)
+        return np.mean(x) if isinstance(x, (np.ndarray, np.generic)) else sum_to(x, ()) / a.size
     refuse_out("mean", out)
     x = floating(a, dtype)
     if isinstance(x, (np.ndarray, np.generic)):
@@ -123,16 +133,20 @@ def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=NO_VALUE, w
 @method("any")
 @implements(np.any, (np.logical_or, "reduce"))
 def any(a, axis=None, out=None, keepdims=False, *, where=True):
-    """Whether any element is true: a plain bool or array."""
+    """Whether any element is true: a plain bool or array (in a vmap a recorded one)."""
     refuse_out("any", out)
+    if varies(a) and where is True:
+        return nonzeros(a, axis, flag(keepdims)) != 0
     return _without_derivative(np.any, value_of(a), axis, keepdims, where)
 
 
 @method("all")
 @implements(np.all, (np.logical_and, "reduce"))
 def all(a, axis=None, out=None, keepdims=False, *, where=True):
-    """Whether all elements are true: a plain bool or array."""
+    """Whether all elements are true: a plain bool or array (in a vmap a recorded one)."""
     refuse_out("all", out)
+    if varies(a) and where is True:
+        return total(select(a, 0.0, 1.0), axis, flag(keepdims)) == 0
     return _without_derivative(np.all, value_of(a), axis, keepdims, where)
 
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fastad._core import gather, reshape, value_of
+from fastad._core import gather, reshape, value_of, varies
 from fastad._record import implements, method
 
-from .arguments import flag, refuse_out
+from .arguments import applied, flag, refuse_out
 
 __all__ = ["argmax", "argmin", "argsort", "sort"]
 
@@ -23,6 +23,23 @@ def _flat(indices, shape, axis):
     return starts + indices * step
 
 
+class _Order:
+    """Flat places of the elements of a lane, sorted along an axis."""
+
+    leading_axes = True
+
+    def __init__(self, shape, axis):
+        self.shape = shape
+        self.axis = axis
+
+    def forward(self, values):
+        order = np.argsort(values, self.axis - len(self.shape), kind="stable")
+        return (_flat(order, self.shape, self.axis),)
+
+    def vjp(self, inputs, outputs, cotangents):
+        return (None,)
+
+
 @implements(np.sort)
 def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     """Sorted copy. Equal elements keep their order and each its own derivative."""
@@ -31,8 +48,8 @@ def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
     axis = normalize_axis_index(axis, a.ndim)
-    order = np.argsort(value_of(a), axis, kind="stable")
-    return gather(a, _flat(order, a.shape, axis))
+    rule = _Order(a.shape, axis)
+    return gather(a, applied(rule, a)[0] if varies(a) else rule.forward(value_of(a))[0])
 
 
 @method("sort")

@@ -1,12 +1,15 @@
 """Variance, standard deviation, weighted average, median."""
 
+import math
+
 import numpy as np
 
-from fastad._core import gather, reshape, select, value_of
+from fastad._core import gather, reshape, select, value_of, varies
 from fastad._record import implements, method
 
 from .arguments import (
     NO_VALUE,
+    applied,
     constant,
     dropped,
     flag,
@@ -25,7 +28,7 @@ __all__ = ["average", "median", "root", "std", "var"]
 
 def root(x):
     """Square root with derivative 0 at 0, where the square root itself has none."""
-    if x.ndim == 0:
+    if x.ndim == 0 and not varies(x):
         return x**0.5 if value_of(x) != 0 else select(False, x, 0.0)
     nonzero = x != 0
     return select(nonzero, select(nonzero, x, 1.0) ** 0.5, 0.0)
@@ -126,7 +129,7 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
         return (result, scale) if returned else result
     weights = _weights_like(weights, a, axis)
     scale = np.sum(weights, axis=axis, keepdims=keepdims)
-    if np.any(value_of(scale) == 0):
+    if not varies(scale) and np.any(value_of(scale) == 0):
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     result = np.sum(a * weights, axis=axis, keepdims=keepdims) / scale
     return (result, np.broadcast_to(scale, result.shape)) if returned else result
@@ -141,6 +144,22 @@ def _middle(values):
     return np.where(missing, order[..., -1:], middle)
 
 
+class _Middle:
+    """Flat places of the two middle elements of every row of a lane."""
+
+    leading_axes = True
+
+    def __init__(self, shape):
+        self.rows = np.arange(math.prod(shape)).reshape(shape)[..., 0]
+
+    def forward(self, values):
+        places = _middle(values)
+        return places[..., 0] + self.rows, places[..., 1] + self.rows
+
+    def vjp(self, inputs, outputs, cotangents):
+        return (None,)
+
+
 @implements(np.median)
 def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
     """Median over axes: the middle element, or the mean of the two; of equal ones the first."""
@@ -152,8 +171,8 @@ def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
     shape = dropped(a.shape, axes, keepdims)
     if rows.shape[-1] == 0:
         return constant(np.full(shape, np.nan, a.dtype), a)
-    places = _middle(value_of(rows))
-    places = places + np.arange(rows.size).reshape(rows.shape)[..., :1]
+    rule = _Middle(rows.shape)
+    low, high = applied(rule, rows) if varies(rows) else rule.forward(value_of(rows))
     if rows.shape[-1] % 2:
-        return reshape(gather(rows, places[..., 0]), shape)
-    return reshape((gather(rows, places[..., 0]) + gather(rows, places[..., 1])) / 2, shape)
+        return reshape(gather(rows, low), shape)
+    return reshape((gather(rows, low) + gather(rows, high)) / 2, shape)
