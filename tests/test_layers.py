@@ -51,11 +51,13 @@ _record:      _core
 _containers:  errors numpy optree _core
 numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
-transforms:   errors numpy _core _record _reverse _containers
-batching:     errors numpy optree _core _batch _record _containers transforms
+_calls:       errors numpy _core _record _containers
+transforms:   errors numpy _core _record _reverse _containers _calls
+matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
+batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms batching function check
+__init__:     errors _core _ops _functions numpy/ tape transforms matrices batching function check
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

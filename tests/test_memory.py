@@ -8,8 +8,8 @@ import pytest
 
 import fastad as fad
 from fastad import _core
+from fastad._calls import _POOL
 from fastad._record import current_recorder
-from fastad.transforms import _POOL
 
 X = np.linspace(0.1, 1.3, 6)
 M = np.arange(24.0).reshape(4, 6) / 10

@@ -15,12 +15,11 @@ from fastad._ops import OPS
 from fastad.batching import vmap
 from fastad.errors import TapeError
 from fastad.function import Function
+from fastad.matrices import hessian, jacobian
 from fastad.tape import Tape
 from fastad.transforms import (
     grad,
-    hessian,
     hvp,
-    jacobian,
     jvp,
     linearize,
     stop_gradient,

@@ -13,10 +13,10 @@ import numpy as np
 
 from fastad import _core
 from fastad._batch import constant, emit_batch, seed, under_way
+from fastad._calls import acquire, nested, outer_recorder, plain_values, release
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import Array, forward_value
 from fastad._record import recording
-from fastad.transforms import _acquire, _nested, _outer, _plain, _release
 
 __all__ = ["vmap"]
 
@@ -73,15 +73,15 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
         def body(recorder):
             return _record_lanes(recorder, f, arguments, len(args), lanes, out_axes)
 
-        outer = _outer((*args, *kwargs.values()))
+        outer = outer_recorder((*args, *kwargs.values()))
         if outer is not None:
-            return _nested(outer, lambda: body(outer))
-        recorder = _acquire()
+            return nested(outer, lambda: body(outer))
+        recorder = acquire()
         try:
             with recording(recorder):
-                return _plain(body(recorder))
+                return plain_values(body(recorder))
         finally:
-            _release(recorder)
+            release(recorder)
 
     return over_lanes
 
@@ -172,6 +172,7 @@ def _lane_axis(leaf, axis, key):
 
 def _over(recorder, leaf, axis, key):
     """All lanes of a leaf as an Array, lanes first."""
+    array: Any
     if _core.is_array(leaf):
         array = _core.asarray(leaf)
         if array.dtype.kind == "i":
@@ -254,7 +255,7 @@ def _output(recorder, output):
 
 
 def _placed(output, over, lanes, axis):
-    """An output over all lanes with its lanes along `axis`. Without `over` it is the same in all."""
+    """An output with lanes along `axis`; `over` None: it is the same in every lane."""
     if axis is None:
         if over is not None:
             raise ValueError("out_axes: None for an output that differs from lane to lane")

@@ -159,7 +159,9 @@ class Function:
         """Call the function; record it where an argument is recorded."""
         ctx = Context()
         positions = [i for i, arg in enumerate(args) if _core.is_array(arg)]
-        plain = [_distinct(forward_value(arg)) if i in positions else arg for i, arg in enumerate(args)]
+        plain = [
+            _distinct(forward_value(arg)) if i in positions else arg for i, arg in enumerate(args)
+        ]
         result = cls.forward(ctx, *plain)
         if not positions:
             return result

@@ -37,7 +37,7 @@ class _TiedExtremum:
 
 
 def _ties(rows, argument):
-    """Where the extremum of every row is: its place, its value, the elements equal to it, their number."""
+    """Of every row: place and value of the extremum, which elements equal it, how many."""
     place = np.expand_dims(argument(rows, axis=-1), -1)
     best = np.take_along_axis(rows, place, -1)
     mask = rows == best
