@@ -13,7 +13,7 @@ from fastad._functions import *  # noqa: F403 - one function for each row of the
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
 from fastad.batching import vmap
-from fastad.errors import TapeError
+from fastad.errors import LaneError, TapeError
 from fastad.function import Function
 from fastad.matrices import hessian, jacobian
 from fastad.tape import Tape
@@ -35,6 +35,7 @@ __all__ = [
     "OPS",
     "Array",
     "Function",
+    "LaneError",
     "Tape",
     "TapeError",
     "check_grads",  # noqa: F405 - these three are imported when they are used

@@ -1,9 +1,11 @@
 """Dense matrices of derivatives: Jacobians and Hessians."""
 
 import functools
+import itertools
 
 import numpy as np
 
+from fastad._batch import constant, emit_batch, seed, under_way
 from fastad._calls import (
     Argnums,
     Call,
@@ -19,9 +21,10 @@ from fastad._calls import (
     zeros_like,
 )
 from fastad._containers import flatten, unflatten
-from fastad._core import Array, emit_reverse
+from fastad._core import Array, cast, emit_reverse, emit_tangent
 from fastad._record import recording
 from fastad._reverse import sweep
+from fastad.errors import LaneError
 from fastad.transforms import grad
 
 __all__ = ["hessian", "jacobian"]
@@ -127,24 +130,97 @@ def _fill_columns(recorder, variables, traced, blocks):
 
 def _emit_jacobian(recorder, f, argnums, args, kwargs, has_aux):
     call, outputs, structure = _record_outputs(recorder, f, argnums, args, kwargs, has_aux)
-    matrix = unflatten(structure, [call.pack(_emit_rows(recorder, call, o)) for o in outputs])
+    blocks = _emit_blocks(recorder, call.variables, outputs)
+    matrix = unflatten(structure, [call.pack(row) for row in blocks])
     return (matrix, call.aux) if has_aux else matrix
 
 
-def _emit_rows(recorder, call, output):
-    """Blocks of one output, as Arrays: one reverse emission for each of its elements."""
-    if not isinstance(output, Array):
-        return [np.zeros(shape_of(output) + v.shape) for v in call.variables]
-    rows = [
-        emit_reverse(recorder, (output,), (unit,), call.variables) for _, unit in _units(output)
+def _emit_blocks(recorder, variables, outputs):
+    """For each output a list with one block for each variable, as Arrays."""
+    traced = [o for o in outputs if isinstance(o, Array)]
+    try:
+        if sum(v.size for v in variables) < sum(o.size for o in traced):
+            rows = iter(_by_tangents(recorder, variables, traced))
+        else:
+            rows = iter([_by_cotangents(recorder, variables, o) for o in traced])
+    except (LaneError, NotImplementedError):  # a custom rule that cannot take lanes
+        rows = iter([_one_by_one(recorder, variables, o) for o in traced])
+    return [
+        next(rows)
+        if isinstance(o, Array)
+        else [np.zeros(shape_of(o) + v.shape, v.dtype)[()] for v in variables]
+        for o in outputs
     ]
+
+
+def _by_cotangents(recorder, variables, output):
+    """Blocks of one output: the emission of one row, repeated over all unit cotangents."""
+    if not output.ndim:
+        return emit_reverse(recorder, (output,), (1.0,), variables)
+    with under_way(recorder):
+        start = len(recorder)
+        cotangent = seed(recorder, np.zeros(output.shape, output.dtype))
+        pulled = emit_reverse(recorder, (output,), (cotangent,), variables)
+        units = _unit_lanes(recorder, (output,))
+        rows = _over(recorder, start, output.size, (cotangent,), units, pulled)
+    return [np.reshape(row, output.shape + v.shape) for row, v in zip(rows, variables, strict=True)]
+
+
+def _by_tangents(recorder, variables, outputs):
+    """Blocks of all outputs: the emission of one column, repeated over all unit tangents."""
+    with under_way(recorder):
+        start = len(recorder)
+        tangents = [seed(recorder, np.zeros(v.shape, v.dtype)) for v in variables]
+        pushed = emit_tangent(recorder, variables, tangents, outputs)
+        count, units = sum(v.size for v in variables), _unit_lanes(recorder, variables)
+        columns = _over(recorder, start, count, tangents, units, pushed)
+    ends = list(itertools.accumulate(v.size for v in variables))
+    return [
+        [
+            _block(c[end - v.size : end], o.shape + v.shape, v.dtype)
+            for v, end in zip(variables, ends, strict=True)
+        ]
+        for c, o in zip(columns, outputs, strict=True)
+    ]
+
+
+def _block(columns, shape, dtype):
+    block = np.reshape(np.moveaxis(columns, 0, -1), shape)
+    return cast(block, dtype) if isinstance(block, Array) else block.astype(dtype)
+
+
+def _unit_lanes(recorder, arrays):
+    """For each array its part of every unit vector of all arrays together, a lane for each."""
+    count, start, lanes = sum(a.size for a in arrays), 0, []
+    for a in arrays:
+        units = np.eye(count, a.size, -start, dtype=a.dtype)
+        lanes.append(constant(recorder, units.reshape(count, *a.shape)))
+        start += a.size
+    return lanes
+
+
+def _over(recorder, start, count, seeds, units, results):
+    """The results over all lanes; a result that depends on no seed is repeated."""
+    nodes = [array.node for array in seeds]
+    traced = [r for r in results if isinstance(r, Array)]
+    over = iter(emit_batch(recorder, start, count, nodes, units, traced))
+    lanes = [next(over) if isinstance(r, Array) else None for r in results]
+    return [
+        np.broadcast_to(r, (count, *shape_of(r))) if lane is None else lane
+        for r, lane in zip(results, lanes, strict=True)
+    ]
+
+
+def _one_by_one(recorder, variables, output):
+    """Blocks of one output: one reverse emission for each of its elements."""
+    rows = [emit_reverse(recorder, (output,), (unit,), variables) for _, unit in _units(output)]
     if not output.ndim:
         return rows[0]
     if not rows:
-        return [np.zeros(output.shape + v.shape) for v in call.variables]
+        return [np.zeros(output.shape + v.shape) for v in variables]
     return [
         np.reshape(np.stack([row[j] for row in rows]), output.shape + v.shape)
-        for j, v in enumerate(call.variables)
+        for j, v in enumerate(variables)
     ]
 
 

@@ -210,7 +210,7 @@ cdef class Recorder:
     cdef int read_check(self, uint32_t node) except -1:
         """Refuse to hand out a value of which every lane has its own: Python would take the first one's for all."""
         if self.varies(node):
-            raise TypeError("this value differs from lane to lane of fad.vmap, which runs f once for all lanes: it cannot "
+            raise LaneError("this value differs from lane to lane of fad.vmap, which runs f once for all lanes: it cannot "
                             "decide a branch, be an index or become a Python number or ndarray. Choose with np.where"
                             "(condition, a, b) instead of if, and stay with NumPy's functions")
         return 0
