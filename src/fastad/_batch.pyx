@@ -1,6 +1,7 @@
 # cython: language_level=3, binding=False, boundscheck=False, wraparound=False, cdivision=True
 """Lanes: what was recorded for one lane, over all of them, as nodes (csrc/batch.c)."""
 
+from libc.math cimport NAN
 from libc.stdlib cimport free, malloc
 
 import numpy as np
@@ -12,6 +13,9 @@ from fastad._core import custom, forward_value
 from fastad._core cimport *
 
 cnp.import_array()
+
+cdef extern from "array.h" nogil:
+    void fad_copy(const fad_array *to, const fad_array *source)
 
 
 cdef class Lanes:
@@ -50,24 +54,60 @@ cdef class Lanes:
 
 
 cdef class under_way:
-    """Context manager: in it, reading a value that depends on a seed is refused."""
+    """Context manager: in it, reading a value that depends on a seed is refused.
+
+    Afterwards such values are NaN: an Array that the function left behind in a list or a global would else hold the
+    first lane's value for all.
+    """
 
     cdef Recorder recorder
+    cdef size_t start
 
     def __init__(self, Recorder recorder):
         self.recorder = recorder
 
     def __enter__(self):
+        self.start = self.recorder.tape.count
         if self.recorder.lanes is None:
             self.recorder.lanes = Lanes(self.recorder)
         (<Lanes>self.recorder.lanes).depth += 1
 
     def __exit__(self, *exception):
         cdef Lanes lanes = self.recorder.lanes
+        spoil(self.recorder, self.start, lanes.seeds)
         lanes.depth -= 1
         if lanes.depth == 0:
             self.recorder.lanes = None
         return False
+
+
+cdef int spoil(Recorder recorder, size_t start, set seeds) except -1:
+    """NaN for the values of the nodes from `start` on that depend on those of `seeds` that lie there."""
+    cdef fad_tape *tape = recorder.tape
+    cdef size_t i, k
+    cdef uint32_t parent
+    cdef double number = NAN
+    cdef fad_array nan
+    nan.data, nan.dtype = <char *>&number, <uint8_t>FAD_F64
+    nan.shape = tape.shapes[0]
+    nan.strides = nan.shape.strides
+    cdef bytearray depends = bytearray(tape.count - start)
+    for i in range(start, tape.count):
+        k = 0
+        depends[i - start] = i in seeds
+        while not depends[i - start]:
+            parent = fad_parent(tape, <uint32_t>i, k)
+            if parent == FAD_NODE_NONE:
+                break
+            depends[i - start] = parent >= start and depends[parent - start]
+            k += 1
+        if not depends[i - start]:
+            continue
+        if not fad_is_array(tape, <uint32_t>i):
+            tape.values[i].number = NAN
+        elif fad_is_float(tape.values[i].array.dtype):
+            fad_copy(tape.values[i].array, &nan)
+    return 0
 
 
 def constant(Recorder recorder, array):

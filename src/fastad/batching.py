@@ -140,6 +140,8 @@ def _axes(spec, x, name):
     """The axis of each leaf of `x`, of a container that has the form of `x` down to some depth."""
     if spec is None or isinstance(spec, int | np.integer):
         return [spec if spec is None else operator.index(spec)] * len(flatten(x)[0])
+    if is_leaf(spec):
+        raise TypeError(f"{name}: expected ints and None, got {spec!r}")
     if is_leaf(x) or x is None:
         raise ValueError(f"{name}: expected an int or None for a number or array, got {spec!r}")
     import optree  # it was imported to flatten x
@@ -177,7 +179,7 @@ def _over(recorder, leaf, axis, key):
         array = _core.asarray(leaf)
         if array.dtype.kind == "i":
             array = _core.cast(array, np.float64)
-        return np.moveaxis(array, axis, 0)
+        return np.moveaxis(array, axis, 0) if axis else array
     array = np.moveaxis(np.asarray(leaf), axis, 0)
     if array.dtype.kind in "iu":
         array = array.astype(np.float64)

@@ -213,6 +213,8 @@ cdef class Array:
         return complex(self.number("complex()"))
 
     def __index__(self):
+        self.readable()
+        self.recorder.read_check(self.node)
         if self.dtype.kind != "i":
             raise TypeError("only integer Arrays can be used as an index")
         return int(self.number("an index"))
