@@ -123,6 +123,18 @@ def seed(Recorder recorder, example):
     return wrap(recorder, node)
 
 
+def extent(Recorder recorder):
+    """How many nodes a recording has that depend on a variable, their elements, and whether one has a rule of its own."""
+    cdef size_t i, nodes = 0, elements = 0
+    cdef bint rules = False
+    for i in range(recorder.tape.count):
+        if recorder.tape.nodes[i].flags & FAD_IS_ACTIVE:
+            nodes += 1
+            elements += fad_node_shape(recorder.tape, <uint32_t>i).size
+            rules |= recorder.tape.nodes[i].op == FAD_CUSTOM
+    return nodes, elements, rules
+
+
 def emit_batch(Recorder recorder, size_t start, size_t lanes, seeds, batched, outputs):
     """Record `outputs` over all lanes; None for one that is the same in every lane.
 

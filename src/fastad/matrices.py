@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from fastad._batch import constant, emit_batch, seed, under_way
+from fastad._batch import constant, emit_batch, extent, seed, under_way
 from fastad._calls import (
     Argnums,
     Call,
@@ -21,7 +21,7 @@ from fastad._calls import (
     zeros_like,
 )
 from fastad._containers import flatten, unflatten
-from fastad._core import Array, cast, emit_reverse, emit_tangent
+from fastad._core import Array, cast, emit_reverse, emit_tangent, memory_limit
 from fastad._record import recording
 from fastad._reverse import sweep
 from fastad.errors import LaneError
@@ -44,7 +44,8 @@ def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Functi
     -------
     callable
         Gives, for each output and argument, an array of shape ``output.shape + argument.shape``.
-        It takes one sweep for each element of the output or of the argument, whichever are fewer.
+        It takes one sweep for each element of the output or of the argument, whichever are fewer,
+        or, where that is faster, one recorded sweep over all of them.
 
     Examples
     --------
@@ -65,7 +66,10 @@ def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Functi
                 call, outputs, structure = _record_outputs(
                     recorder, f, argnums, args, kwargs, has_aux
                 )
-                blocks = _sweep_jacobian(recorder, call, outputs)
+                if _lanes_pay(recorder, call.variables, outputs):
+                    blocks = plain_values(_emit_blocks(recorder, call.variables, outputs))
+                else:
+                    blocks = _sweep_jacobian(recorder, call, outputs)
             matrix = unflatten(structure, [call.pack(row) for row in blocks])
             return (matrix, plain_values(call.aux)) if has_aux else matrix
         finally:
@@ -78,6 +82,25 @@ def _record_outputs(recorder, f, argnums, args, kwargs, has_aux):
     call = Call(recorder, f, argnums, args, kwargs, has_aux)
     leaves, structure = flatten(call.output)
     return call, [array_output(recorder, leaf, "jacobian") for leaf in leaves], structure
+
+
+# Numbers that a recorded sweep over all lanes may take: they stay on the tape until the call ends.
+_MOST_NUMBERS = 1 << 22
+
+
+def _lanes_pay(recorder, variables, outputs):
+    """Whether the rows (or columns) are faster to find all at once than one by one.
+
+    They are for arrays: a row then costs its elements, not the calls. For many rows of a recording
+    of scalars the numeric sweep is as fast, and needs less memory.
+    """
+    traced = [o for o in outputs if isinstance(o, Array)]
+    rows, columns = sum(o.size for o in traced), sum(v.size for v in variables)
+    lanes = min(rows, columns)
+    if lanes < 2 or memory_limit() or (rows <= columns and len(traced) > 1):
+        return False
+    nodes, numbers, rules = extent(recorder)
+    return not rules and lanes * numbers <= _MOST_NUMBERS and (lanes < 64 or numbers > 4 * nodes)
 
 
 def _units(x):
