@@ -232,6 +232,27 @@ void fad_tape_rewind(fad_tape *tape, size_t mark)
             tape->constants[i].node = 0;
 }
 
+fad_place fad_tape_place(const fad_tape *tape)
+{
+    fad_chunk *chunk = tape->arena.current;
+    fad_place place = {tape->count, tape->side_count, chunk ? chunk->used : 0, chunk};
+    return place;
+}
+
+void fad_tape_return(fad_tape *tape, const fad_place *place)
+{
+    fad_tape_rewind(tape, place->count);
+    tape->side_count = place->side_count;
+    if (!place->chunk) {
+        fad_arena_reset(tape, &tape->arena, SIZE_MAX);
+        return;
+    }
+    for (fad_chunk *chunk = place->chunk->next; chunk; chunk = chunk->next)
+        chunk->used = 0;
+    place->chunk->used = place->used;
+    tape->arena.current = place->chunk;
+}
+
 void fad_tape_reset(fad_tape *tape, size_t keep)
 {
     fad_status ignored = FAD_OK;

@@ -212,6 +212,15 @@ void fad_tape_reset(fad_tape *tape, size_t keep);
 /* Forgets the nodes from `mark` on (their data stays in the arena until a reset). */
 void fad_tape_rewind(fad_tape *tape, size_t mark);
 
+/* A place on the tape to return to, with all memory that was taken since. */
+typedef struct {
+    size_t count, side_count, used;
+    fad_chunk *chunk;
+} fad_place;
+
+fad_place fad_tape_place(const fad_tape *tape);
+void fad_tape_return(fad_tape *tape, const fad_place *place);
+
 void *fad_resize(fad_tape *tape, void *p, size_t old_size, size_t size, fad_status *status);
 void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status);
 void fad_arena_reset(fad_tape *tape, fad_arena *arena, size_t keep);

@@ -17,6 +17,7 @@ from test_ops import DOMAINS
 
 import fastad as fad
 from fastad import _core
+from fastad._calls import _POOL
 from fastad._record import current_recorder
 
 LANES = 3
@@ -757,6 +758,42 @@ def test_no_lane_and_one_lane(f):
         total = fad.grad(lambda x: np.sum(fad.vmap(f)(x)))(P[:count])
         assert total.shape == (count, 3)
     same(fad.vmap(f)(P[:1])[0], f(P[0]))
+
+
+def test_more_lanes_than_one_block():
+    rng = np.random.default_rng(6)
+    x, A = rng.normal(size=(5000, 3)), rng.normal(size=(3, 3))
+
+    def f(x):
+        y = x * 1.0
+        head = y[:2]
+        y[0] = 4.0  # a view that has to be taken again
+        inverse = np.linalg.inv(np.outer(x, x) + 3 * np.eye(3))
+        return fad.grad(rosenbrock)(x), inverse, x[0] > 0, np.sum(A), head, np.sort(x)
+
+    gradients, inverses, signs, total, heads, sorts = fad.vmap(f)(x)
+    same(gradients[::499], loop(fad.grad(rosenbrock), [x[::499]]), 1e-11)
+    same(inverses, np.linalg.inv(x[:, :, None] * x[:, None] + 3 * np.eye(3)))
+    same(signs, x[:, 0] > 0)
+    same(total, np.full(5000, np.sum(A)))
+    same(heads, np.stack([np.full(5000, 4.0), x[:, 1]], axis=1))
+    same(sorts, np.sort(x))
+
+
+def test_memory_does_not_grow_with_the_lanes():
+    x = np.linspace(0.0, 1.0, 200_000)
+
+    def f(x):
+        for _ in range(50):
+            x = np.sin(x) * x
+        return x
+
+    _POOL.clear()
+    fad.set_memory_limit(20_000_000)  # all lanes of all nodes are 160 MB
+    try:
+        same(fad.vmap(f)(x), f(x))
+    finally:
+        fad.set_memory_limit(0)
 
 
 def test_no_lane_of_matrices():

@@ -172,6 +172,54 @@ def emit_batch(Recorder recorder, size_t start, size_t lanes, seeds, batched, ou
         free(room)
 
 
+def batch_values(Recorder recorder, size_t start, size_t lanes, seeds, arrays, outputs):
+    """Values of `outputs` over all lanes, as emit_batch records them, block by block: nothing stays on the tape.
+
+    Parameters
+    ----------
+    recorder, start, lanes, seeds, outputs
+        As for emit_batch.
+    arrays : sequence of ndarray
+        For each seed its values in all lanes, with a leading lane axis.
+    """
+    cdef size_t low, high, size = block_of(recorder, start)
+    cdef int dtype
+    cdef fad_place place
+    for array in outputs:
+        recorder.lift(array, &dtype)   # a view that has to be taken again is, once
+    place = fad_tape_place(recorder.tape)
+    cdef list results = [None] * len(outputs)
+    for low in range(0, max(lanes, 1), size):
+        high = min(low + size, lanes)
+        try:
+            batched = [constant(recorder, array[low:high]) for array in arrays]
+            over = emit_batch(recorder, start, high - low, seeds, batched, outputs)
+            for i, array in enumerate(over):
+                if array is None:
+                    continue
+                value = recorder.value_of((<Array>array).node)
+                if results[i] is None:
+                    results[i] = value if size >= lanes else np.empty((lanes, *value.shape[1:]), value.dtype)
+                if size < lanes:
+                    results[i][low:high] = value
+        finally:
+            fad_tape_return(recorder.tape, &place)
+    return results
+
+
+cdef enum:
+    BLOCK = 1 << 18   # numbers: what the cache next to a core holds
+    LEAST_LANES = 128
+
+
+cdef size_t block_of(Recorder recorder, size_t start):
+    """How many lanes to take together."""
+    cdef size_t i, numbers = 1
+    for i in range(start, recorder.tape.count):
+        numbers += fad_node_shape(recorder.tape, <uint32_t>i).size
+    return max(BLOCK // numbers, LEAST_LANES)
+
+
 cdef fad_status host_batch(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,
                            const uint32_t *operands, uint32_t *results) noexcept with gil:
     cdef Recorder recorder = <Recorder>context

@@ -158,6 +158,10 @@ cdef extern from "fastad.h" nogil:
     void fad_tape_destroy(fad_tape *tape)
     void fad_tape_reset(fad_tape *tape, size_t keep)
     void fad_tape_rewind(fad_tape *tape, size_t mark)
+    ctypedef struct fad_place:
+        size_t count
+    fad_place fad_tape_place(const fad_tape *tape)
+    void fad_tape_return(fad_tape *tape, const fad_place *place)
     fad_status fad_shape_intern(fad_tape *tape, size_t ndim, const Py_ssize_t *dims, const fad_shape **out)
     fad_status fad_shape_broadcast(fad_tape *tape, const fad_shape *x, const fad_shape *y, const fad_shape **out)
     fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active, uint32_t a, uint32_t b, uint32_t aux,

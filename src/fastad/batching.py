@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastad import _core
-from fastad._batch import constant, emit_batch, seed, under_way
+from fastad._batch import batch_values, constant, emit_batch, seed, under_way
 from fastad._calls import acquire, nested, outer_recorder, plain_values, release
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import Array, forward_value
@@ -70,16 +70,16 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
     def over_lanes(*args, **kwargs):
         arguments, lanes = _arguments(args, kwargs, in_axes)
 
-        def body(recorder):
-            return _record_lanes(recorder, f, arguments, len(args), lanes, out_axes)
+        def body(recorder, in_blocks):
+            return _record_lanes(recorder, f, arguments, len(args), lanes, out_axes, in_blocks)
 
         outer = outer_recorder((*args, *kwargs.values()))
         if outer is not None:
-            return nested(outer, lambda: body(outer))
+            return nested(outer, lambda: body(outer, in_blocks=False))
         recorder = acquire()
         try:
             with recording(recorder):
-                return plain_values(body(recorder))
+                return plain_values(body(recorder, in_blocks=True))
         finally:
             release(recorder)
 
@@ -172,8 +172,8 @@ def _lane_axis(leaf, axis, key):
     return axis % ndim
 
 
-def _over(recorder, leaf, axis, key):
-    """All lanes of a leaf as an Array, lanes first."""
+def _over(leaf, axis, key):
+    """All lanes of a leaf, lanes first: an Array, or an ndarray that can be recorded."""
     array: Any
     if _core.is_array(leaf):
         array = _core.asarray(leaf)
@@ -188,7 +188,7 @@ def _over(recorder, leaf, axis, key):
         raise TypeError(
             f"vmap: argument {key!r}: expected real numbers or bools, got dtype {array.dtype}{hint}"
         )
-    return constant(recorder, array)
+    return array
 
 
 def _first_lane(over):
@@ -205,10 +205,13 @@ def _first_lane(over):
 # --- the recording, and its lanes --------------------------------------------------------------
 
 
-def _record_lanes(recorder, f, arguments, count, lanes, out_axes):
-    """Output of `f` over all lanes; the first `count` arguments are the positional ones."""
+def _record_lanes(recorder, f, arguments, count, lanes, out_axes, in_blocks):
+    """Output of `f` over all lanes; the first `count` arguments are the positional ones.
+
+    `in_blocks`: no argument is recorded, and only values are wanted.
+    """
     every = [
-        None if axis is None else _over(recorder, leaf, axis, argument.key)
+        None if axis is None else _over(leaf, axis, argument.key)
         for argument in arguments
         for leaf, axis in zip(argument.leaves, argument.axes, strict=True)
     ]
@@ -233,7 +236,11 @@ def _record_lanes(recorder, f, arguments, count, lanes, out_axes):
         outputs = [_output(recorder, leaf) for leaf in leaves]
         traced = [output for output in outputs if type(output) is Array]
         batched = [over for over in every if over is not None]
-        results = iter(emit_batch(recorder, start, lanes, seeds, batched, traced))
+        if in_blocks:
+            results = iter(batch_values(recorder, start, lanes, seeds, batched, traced))
+        else:
+            batched = [x if type(x) is Array else constant(recorder, x) for x in batched]
+            results = iter(emit_batch(recorder, start, lanes, seeds, batched, traced))
     spread = [
         _placed(output, next(results) if type(output) is Array else None, lanes, axis)
         for output, axis in zip(outputs, axes, strict=True)

@@ -359,12 +359,41 @@ static void test_refusals(void)
     EXPECT(c.blocks == 0);
 }
 
+/* Recording again from a place that was returned to takes no memory that was not there. */
+static void test_return(void)
+{
+    counter c = {0, 0};
+    fad_tape *tape = new_tape(&c);
+    fad_place places[2] = {fad_tape_place(tape), {0, 0, 0, NULL}};
+    const double ones[LENGTH] = {1, 1, 1, 1, 1};
+    const ptrdiff_t length = LENGTH;
+    uint32_t x = 0, y = 0, v = 0;
+    for (int round = 0; round < 6; round++) {
+        size_t bytes = tape->bytes;
+        fad_tape_return(tape, &places[round % 2]);
+        EXPECT(tape->count == places[round % 2].count);
+        if (round % 2 == 0) {
+            EXPECT(new_array(tape, FAD_VARIABLE, 1, &length, ones, &v) == FAD_OK);
+            places[1] = fad_tape_place(tape);
+        }
+        for (int i = 0; i < 1000; i++) {
+            EXPECT(fad_record_elementwise(tape, FAD_SIN, i ? &x : &v, -1, &x) == FAD_OK);
+            EXPECT(fad_record_transpose(tape, x, (const int[]){0}, &y) == FAD_OK);
+        }
+        EXPECT(numbers(tape, v)[4] == 1);
+        EXPECT(round == 0 || tape->bytes == bytes);
+    }
+    fad_tape_destroy(tape);
+    EXPECT(c.blocks == 0);
+}
+
 int main(void)
 {
     fad_default_loops(&loops);
     test_every_row();
     test_every_allocation_fails_once();
     test_refusals();
+    test_return();
     if (failures) {
         fprintf(stderr, "%d expectations failed\n", failures);
         return EXIT_FAILURE;
