@@ -209,15 +209,15 @@ def batch_values(Recorder recorder, size_t start, size_t lanes, seeds, arrays, o
 
 cdef enum:
     BLOCK = 1 << 18   # numbers: what the cache next to a core holds
-    LEAST_LANES = 128
+    LEAST = 256       # numbers of a node, so that they and not the calls cost the time
 
 
 cdef size_t block_of(Recorder recorder, size_t start):
     """How many lanes to take together."""
-    cdef size_t i, numbers = 1
+    cdef size_t i, numbers = 1, nodes = recorder.tape.count - start
     for i in range(start, recorder.tape.count):
         numbers += fad_node_shape(recorder.tape, <uint32_t>i).size
-    return max(BLOCK // numbers, LEAST_LANES)
+    return max(BLOCK // numbers, LEAST * nodes // numbers, 1)
 
 
 cdef fad_status host_batch(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from fastad._batch import constant, emit_batch, extent, seed, under_way
+from fastad._batch import batch_values, constant, emit_batch, extent, seed, under_way
 from fastad._calls import (
     Argnums,
     Call,
@@ -67,7 +67,7 @@ def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Functi
                     recorder, f, argnums, args, kwargs, has_aux
                 )
                 if _lanes_pay(recorder, call.variables, outputs):
-                    blocks = plain_values(_emit_blocks(recorder, call.variables, outputs))
+                    blocks = plain_values(_emit_blocks(recorder, call.variables, outputs, True))
                 else:
                     blocks = _sweep_jacobian(recorder, call, outputs)
             matrix = unflatten(structure, [call.pack(row) for row in blocks])
@@ -84,23 +84,19 @@ def _record_outputs(recorder, f, argnums, args, kwargs, has_aux):
     return call, [array_output(recorder, leaf, "jacobian") for leaf in leaves], structure
 
 
-# Numbers that a recorded sweep over all lanes may take: they stay on the tape until the call ends.
-_MOST_NUMBERS = 1 << 22
-
-
 def _lanes_pay(recorder, variables, outputs):
     """Whether the rows (or columns) are faster to find all at once than one by one.
 
-    They are for arrays: a row then costs its elements, not the calls. For many rows of a recording
-    of scalars the numeric sweep is as fast, and needs less memory.
+    They are for arrays: a row then costs its elements, not the calls. For a recording of scalars
+    the numeric sweep is as fast, and needs less memory. Measured at 3, 30, 300 and 1000 variables.
     """
     traced = [o for o in outputs if isinstance(o, Array)]
     rows, columns = sum(o.size for o in traced), sum(v.size for v in variables)
     lanes = min(rows, columns)
-    if lanes < 2 or memory_limit() or (rows <= columns and len(traced) > 1):
+    if lanes < 8 or memory_limit() or (rows <= columns and len(traced) > 1):
         return False
     nodes, numbers, rules = extent(recorder)
-    return not rules and lanes * numbers <= _MOST_NUMBERS and (lanes < 64 or numbers > 4 * nodes)
+    return not rules and numbers > 4 * nodes
 
 
 def _units(x):
@@ -158,14 +154,14 @@ def _emit_jacobian(recorder, f, argnums, args, kwargs, has_aux):
     return (matrix, call.aux) if has_aux else matrix
 
 
-def _emit_blocks(recorder, variables, outputs):
-    """For each output a list with one block for each variable, as Arrays."""
+def _emit_blocks(recorder, variables, outputs, plain=False):
+    """For each output a list with one block for each variable: Arrays, or ndarrays if `plain`."""
     traced = [o for o in outputs if isinstance(o, Array)]
     try:
         if sum(v.size for v in variables) < sum(o.size for o in traced):
-            rows = iter(_by_tangents(recorder, variables, traced))
+            rows = iter(_by_tangents(recorder, variables, traced, plain))
         else:
-            rows = iter([_by_cotangents(recorder, variables, o) for o in traced])
+            rows = iter([_by_cotangents(recorder, variables, o, plain) for o in traced])
     except (LaneError, NotImplementedError):  # a custom rule that cannot take lanes
         rows = iter([_one_by_one(recorder, variables, o) for o in traced])
     return [
@@ -176,7 +172,7 @@ def _emit_blocks(recorder, variables, outputs):
     ]
 
 
-def _by_cotangents(recorder, variables, output):
+def _by_cotangents(recorder, variables, output, plain):
     """Blocks of one output: the emission of one row, repeated over all unit cotangents."""
     if not output.ndim:
         return emit_reverse(recorder, (output,), (1.0,), variables)
@@ -184,19 +180,17 @@ def _by_cotangents(recorder, variables, output):
         start = len(recorder)
         cotangent = seed(recorder, np.zeros(output.shape, output.dtype))
         pulled = emit_reverse(recorder, (output,), (cotangent,), variables)
-        units = _unit_lanes(recorder, (output,))
-        rows = _over(recorder, start, output.size, (cotangent,), units, pulled)
+        rows = _over(recorder, start, (cotangent,), pulled, plain)
     return [np.reshape(row, output.shape + v.shape) for row, v in zip(rows, variables, strict=True)]
 
 
-def _by_tangents(recorder, variables, outputs):
+def _by_tangents(recorder, variables, outputs, plain):
     """Blocks of all outputs: the emission of one column, repeated over all unit tangents."""
     with under_way(recorder):
         start = len(recorder)
         tangents = [seed(recorder, np.zeros(v.shape, v.dtype)) for v in variables]
         pushed = emit_tangent(recorder, variables, tangents, outputs)
-        count, units = sum(v.size for v in variables), _unit_lanes(recorder, variables)
-        columns = _over(recorder, start, count, tangents, units, pushed)
+        columns = _over(recorder, start, tangents, pushed, plain)
     ends = list(itertools.accumulate(v.size for v in variables))
     return [
         [
@@ -212,21 +206,26 @@ def _block(columns, shape, dtype):
     return cast(block, dtype) if isinstance(block, Array) else block.astype(dtype)
 
 
-def _unit_lanes(recorder, arrays):
+def _unit_lanes(arrays, count):
     """For each array its part of every unit vector of all arrays together, a lane for each."""
-    count, start, lanes = sum(a.size for a in arrays), 0, []
+    start, lanes = 0, []
     for a in arrays:
         units = np.eye(count, a.size, -start, dtype=a.dtype)
-        lanes.append(constant(recorder, units.reshape(count, *a.shape)))
+        lanes.append(units.reshape(count, *a.shape))
         start += a.size
     return lanes
 
 
-def _over(recorder, start, count, seeds, units, results):
-    """The results over all lanes; a result that depends on no seed is repeated."""
-    nodes = [array.node for array in seeds]
+def _over(recorder, start, seeds, results, plain):
+    """The results for all unit seeds; one that depends on no seed is repeated."""
+    count, nodes = sum(a.size for a in seeds), [array.node for array in seeds]
+    units = _unit_lanes(seeds, count)
     traced = [r for r in results if isinstance(r, Array)]
-    over = iter(emit_batch(recorder, start, count, nodes, units, traced))
+    if plain:
+        over = iter(batch_values(recorder, start, count, nodes, units, traced))
+    else:
+        units = [constant(recorder, unit) for unit in units]
+        over = iter(emit_batch(recorder, start, count, nodes, units, traced))
     lanes = [next(over) if isinstance(r, Array) else None for r in results]
     return [
         np.broadcast_to(r, (count, *shape_of(r))) if lane is None else lane
