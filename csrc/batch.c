@@ -157,13 +157,15 @@ static fad_status batch_element(const batcher *b, const fad_node *n, uint32_t a,
     return fad_record_view(b->tape, a, side, out);
 }
 
-static fad_status batch_sum_to(const batcher *b, uint32_t index, uint32_t a, uint32_t *out)
+/* SUM_TO, MAX_TO and MIN_TO. */
+static fad_status batch_reduction(const batcher *b, uint32_t index, uint32_t a, uint32_t *out)
 {
     fad_tape *tape = b->tape;
+    int op = tape->nodes[index].op;
     const fad_shape *shape = fad_node_shape(tape, index), *kept, *result;
     TRY(lane_shape(b, shape, fad_node_shape(tape, a)->ndim - 1, &kept));
     TRY(lane_shape(b, shape, shape->ndim, &result));
-    TRY(fad_record_sum_to(tape, a, kept, out));
+    TRY(op == FAD_SUM_TO ? fad_record_sum_to(tape, a, kept, out) : fad_record_extremum_to(tape, op, a, kept, out));
     return fad_record_reshape(tape, *out, result, out);
 }
 
@@ -379,7 +381,9 @@ static fad_status batch_unary(const batcher *b, uint32_t index, const fad_node *
         TRY(lane_strided(b, tape->side[n->aux], &side));
         return fad_record_strided_add(tape, a, side, out);
     case FAD_SUM_TO:
-        return batch_sum_to(b, index, a, out);
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return batch_reduction(b, index, a, out);
     case FAD_ELEMENT:
         return batch_element(b, n, a, out);
     case FAD_CUMSUM:

@@ -10,6 +10,8 @@
             return s_;               \
     } while (0)
 
+static bool is_leaf(const fad_node *node) { return node->op == FAD_CONSTANT || node->op == FAD_VARIABLE; }
+
 /* --- memory --- */
 
 fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bool keep)
@@ -28,6 +30,8 @@ fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bool 
         sweep->capacity = count;
     }
     memset(sweep->adjoints, 0, count * sizeof *sweep->adjoints);
+    while (tape->leaves < count && is_leaf(&tape->nodes[tape->leaves]))
+        tape->leaves++;
     return FAD_OK;
 }
 
@@ -416,12 +420,18 @@ static fad_status reverse_sum_to(const step *s)
     return status;
 }
 
-static fad_status reverse_element(const step *s)
+/* Elements that tie share the extremum's adjoint evenly. */
+static fad_status reverse_extremum(const step *s)
 {
+    const fad_array *x = s->tape->values[s->node->a].array;
+    fad_array extrema = fad_value_array(s->tape, s->index), shares, dense;
+    fad_buffer *buffer = NULL;
     bool empty;
-    fad_array dense;
-    TRY(fad_sweep_dense(s->sweep, s->node->a, false, &dense, &empty));
-    ((double *)dense.data)[s->node->aux] += *(const double *)s->g.data;
+    TRY(temporary(s, extrema.shape, FAD_F64, &shares, &buffer));
+    fad_extremum_shares(&shares, &s->g, &extrema, x);
+    TRY(fad_sweep_dense(s->sweep, s->node->a, true, &dense, &empty));
+    fad_extremum_share(&dense, x, &extrema, &shares, !empty);
+    fad_sweep_release(s->sweep, buffer);
     return FAD_OK;
 }
 
@@ -607,8 +617,9 @@ static fad_status reverse_structural(const step *s)
         return give_reduced(s, s->node->a, &s->g, s->owner);
     case FAD_SUM_TO:
         return reverse_sum_to(s);
-    case FAD_ELEMENT:
-        return reverse_element(s);
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return reverse_extremum(s);
     case FAD_STACK:
         return reverse_stack(s);
     case FAD_CONCATENATE:
@@ -650,16 +661,30 @@ static fad_status reverse_custom(fad_sweep *sweep, uint32_t index)
     return any ? tape->host.sweep(tape->host.context, sweep, custom) : FAD_OK;
 }
 
+/* Its adjoint is a number, and scalar code on the elements of an array is full of it: the short way. */
+static fad_status reverse_element(fad_sweep *sweep, const fad_node *node, double g)
+{
+    bool empty;
+    fad_array dense;
+    if (g == 0)
+        return FAD_OK;
+    TRY(fad_sweep_dense(sweep, node->a, false, &dense, &empty));
+    ((double *)dense.data)[node->aux] += g;
+    return FAD_OK;
+}
+
 fad_status fad_sweep_node(fad_sweep *sweep, uint32_t index)
 {
     fad_tape *tape = sweep->tape;
     const fad_node *node = &tape->nodes[index];
     double number;
-    step s = {sweep, tape, node, index, {0}, NULL};
     if (!(node->flags & FAD_IS_ACTIVE) || node->op == FAD_OUTPUT || node->op == FAD_VARIABLE)
         return FAD_OK;
+    if (node->op == FAD_ELEMENT)
+        return reverse_element(sweep, node, sweep->adjoints[index].number);
     if (node->op == FAD_CUSTOM)
         return reverse_custom(sweep, index);
+    step s = {sweep, tape, node, index, {0}, NULL};
     if (!fad_sweep_get(sweep, index, &number, &s.g))
         return FAD_OK;
     fad_slot *slot = node->flags & FAD_IS_ARRAY ? sweep->adjoints[index].slot : NULL;

@@ -227,30 +227,32 @@ void fad_tape_rewind(fad_tape *tape, size_t mark)
         return;
     release_rules(tape, mark);
     tape->count = mark;
+    if (tape->leaves > mark)
+        tape->leaves = mark;
     for (size_t i = 0; i < FAD_CONSTANT_CACHE; i++)
         if (tape->constants[i].node > mark)
             tape->constants[i].node = 0;
 }
 
-fad_place fad_tape_place(const fad_tape *tape)
+fad_bookmark fad_tape_bookmark(const fad_tape *tape)
 {
     fad_chunk *chunk = tape->arena.current;
-    fad_place place = {tape->count, tape->side_count, chunk ? chunk->used : 0, chunk};
-    return place;
+    fad_bookmark mark = {tape->count, tape->side_count, chunk ? chunk->used : 0, chunk};
+    return mark;
 }
 
-void fad_tape_return(fad_tape *tape, const fad_place *place)
+void fad_tape_return(fad_tape *tape, const fad_bookmark *mark)
 {
-    fad_tape_rewind(tape, place->count);
-    tape->side_count = place->side_count;
-    if (!place->chunk) {
+    fad_tape_rewind(tape, mark->count);
+    tape->side_count = mark->side_count;
+    if (!mark->chunk) {
         fad_arena_reset(tape, &tape->arena, SIZE_MAX);
         return;
     }
-    for (fad_chunk *chunk = place->chunk->next; chunk; chunk = chunk->next)
+    for (fad_chunk *chunk = mark->chunk->next; chunk; chunk = chunk->next)
         chunk->used = 0;
-    place->chunk->used = place->used;
-    tape->arena.current = place->chunk;
+    mark->chunk->used = mark->used;
+    tape->arena.current = mark->chunk;
 }
 
 void fad_tape_reset(fad_tape *tape, size_t keep)

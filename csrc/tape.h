@@ -161,6 +161,8 @@ typedef struct fad_tape fad_tape;
 /* How a host differentiates its CUSTOM nodes. `cotangent` and `result` are nodes (0xffffffff: none) while
  * emitting and arrays in a sweep. */
 struct fad_sweep;
+struct fad_program;
+struct fad_call;
 typedef struct {
     fad_status (*sweep)(void *context, struct fad_sweep *sweep, const fad_custom *custom);
     fad_status (*emit_reverse)(void *context, fad_tape *tape, const fad_custom *custom, const uint32_t *cotangents,
@@ -170,6 +172,7 @@ typedef struct {
     /* `operands` over all lanes (0xffffffff: the same in every lane); every result over all lanes. */
     fad_status (*emit_batch)(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,
                              const uint32_t *operands, uint32_t *results);
+    fad_status (*call)(void *context, const struct fad_program *program, const struct fad_call *call, char **data);
     void (*retain)(void *context, void *rule);
     void (*release)(void *context, void *rule);
     void *context;
@@ -182,6 +185,7 @@ struct fad_tape {
     fad_node *nodes;
     fad_value *values;
     size_t count, capacity, value_capacity;
+    size_t leaves;             /* so many nodes at the start are CONSTANT or VARIABLE, as far as a sweep looked */
     size_t bytes, limit;       /* in use; ceiling (0: none) */
     fad_arena arena;           /* array data and side records; empty after a reset */
     void **side;
@@ -216,10 +220,10 @@ void fad_tape_rewind(fad_tape *tape, size_t mark);
 typedef struct {
     size_t count, side_count, used;
     fad_chunk *chunk;
-} fad_place;
+} fad_bookmark;
 
-fad_place fad_tape_place(const fad_tape *tape);
-void fad_tape_return(fad_tape *tape, const fad_place *place);
+fad_bookmark fad_tape_bookmark(const fad_tape *tape);
+void fad_tape_return(fad_tape *tape, const fad_bookmark *mark);
 
 void *fad_resize(fad_tape *tape, void *p, size_t old_size, size_t size, fad_status *status);
 void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status);

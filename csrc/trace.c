@@ -76,13 +76,35 @@ fad_status fad_trace_mark(const fad_trace *trace)
     return FAD_OK;
 }
 
-static fad_status copy_constant(fad_tape *to, const fad_tape *from, uint32_t node, uint32_t *out)
+bool fad_trace_repeats(const fad_array *array)
 {
-    if (!fad_is_array(from, node))
-        return fad_constant(to, from->values[node].number, out);
+    if (array->shape->size < 2)
+        return false;
+    for (size_t i = 0; i < array->shape->ndim; i++)
+        if (array->strides[i] != 0 && array->shape->dims[i] != 1)
+            return false;
+    return true;
+}
+
+static fad_status repeated_constant(fad_tape *to, const fad_array *array, const fad_shape *shape, uint32_t *out)
+{
+    fad_status status = FAD_OK;
+    size_t strides = shape->ndim * sizeof(ptrdiff_t), item = fad_itemsize(array->dtype);
+    char *p = fad_arena_alloc(to, &to->arena, strides + item, &status);
+    if (!p)
+        return status;
+    memset(p, 0, strides);
+    memcpy(p + strides, array->data, item);
+    fad_array view = {p + strides, shape, (ptrdiff_t *)p, array->dtype};
+    return fad_new_view(to, FAD_CONSTANT, 0, 0, 0, 0, &view, out);
+}
+
+fad_status fad_trace_constant(fad_tape *to, const fad_array *array, uint32_t *out)
+{
     const fad_shape *shape;
-    const fad_array *array = from->values[node].array;
     TRY(fad_trace_shape(to, array->shape, &shape));
+    if (fad_trace_repeats(array))
+        return repeated_constant(to, array, shape, out);
     TRY(fad_new_array(to, FAD_CONSTANT, 0, 0, 0, 0, array->dtype, shape, out));
     fad_copy(to->values[*out].array, array);
     return FAD_OK;
@@ -156,6 +178,9 @@ static fad_status copy_structural(fad_tape *to, const fad_tape *from, uint32_t n
         return fad_record_broadcast_to(to, a, shape, out);
     case FAD_SUM_TO:
         return fad_record_sum_to(to, a, shape, out);
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return fad_record_extremum_to(to, n->op, a, shape, out);
     case FAD_VIEW:
         TRY(copy_view(to, from->side[n->aux], &side));
         return fad_record_view(to, a, side, out);
@@ -206,7 +231,8 @@ fad_status fad_trace_copy(fad_tape *to, const fad_tape *from, uint32_t node, con
 {
     const fad_node *n = &from->nodes[node];
     if (!(n->flags & FAD_IS_DYNAMIC))
-        return copy_constant(to, from, node, out);
+        return fad_is_array(from, node) ? fad_trace_constant(to, from->values[node].array, out)
+                                        : fad_constant(to, from->values[node].number, out);
     if (n->op >= FAD_ELEMENTWISE_COUNT)
         return copy_structural(to, from, node, map, out);
     uint32_t operands[3] = {0, 0, 0};

@@ -23,19 +23,49 @@ tape.h:    ops.h
 tape.c:    tape.h
 array.h:   tape.h
 array.c:   array.h
+extrema.c: array.h
 loops.c:   ops.def array.h scalar.h
 record.h:  tape.h
 record.c:  record.h array.h scalar.h
 sweep.h:   tape.h
 sweep.c:   sweep.h array.h
 strips.c:  ops.def sweep.h array.h
+scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h
 batch.h:   tape.h
 batch.c:   batch.h record.h
 trace.h:   tape.h
 trace.c:   trace.h array.h record.h
-fastad.h:  tape.h record.h sweep.h emit.h batch.h trace.h
+pass.h:    trace.h
+pass_dead.c:     pass.h
+pass_common.c:   pass.h
+pass_fold.c:     pass.h
+pass_sums.c:     pass.h
+pass_products.c: pass.h
+pass_choices.c:  pass.h
+pass_shapes.c:   pass.h record.h
+pass_views.c:    pass.h record.h
+pass_elements.c: pass.h record.h
+pass_simplify.c: pass.h record.h
+program.h: trace.h
+program.c: kernels.h
+lower.h:   program.h
+lower.c:   lower.h
+lower_emit.c: lower.h array.h
+lower_fuse.c: lower.h
+kernels.h: program.h
+kernels.c: kernels.h
+exec.c:    program.h array.h scalar.h ops.def
+fastad.h:  program.h tape.h record.h sweep.h emit.h batch.h trace.h pass.h
+pass_reassociate.c: fastad.h
+roll.h:    trace.h
+roll_order.c:   roll.h
+roll_pattern.c: roll.h
+roll_class.c:   roll.h scalar.h
+roll_operand.c: roll.h record.h
+roll_sum.c:     roll.h record.h
+pass_roll.c: fastad.h roll.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
@@ -45,6 +75,7 @@ errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
 _batch:       numpy _core
+_program:     errors numpy _core
 _ops:         numpy _core
 _functions:   numpy _core _ops
 _record:      _core
@@ -56,8 +87,9 @@ transforms:   errors numpy _core _record _reverse _containers _calls
 matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
 batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
+compile:      numpy _core _containers _record _program
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions numpy/ tape transforms matrices batching function check
+__init__:     errors _core _ops _functions tape transforms matrices batching function compile
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

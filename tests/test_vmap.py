@@ -173,6 +173,11 @@ STRUCTURAL = {
         lambda x, y, s: np.sum(x, axis=1, keepdims=True),
         lambda x, y, s: np.sum(np.sum(x, axis=0)),
     ],
+    "MAX_TO": [
+        lambda x, y, s: np.max(x * s, axis=0),
+        lambda x, y, s: np.max(np.max(x, axis=1, keepdims=True) * y[:, None]),
+    ],
+    "MIN_TO": [lambda x, y, s: np.min(x, axis=1) * s, lambda x, y, s: np.min(x)],
     "ELEMENT": [lambda x, y, s: y[1] * y[-1] + s],
     "STACK": [
         lambda x, y, s: (
@@ -229,7 +234,6 @@ STRUCTURAL = {
     ],
     "CUSTOM": [
         lambda x, y, s: np.linalg.inv(x @ x.T + 3 * np.eye(3)) * s,
-        lambda x, y, s: np.max(x, axis=0),
     ],
     "OUTPUT": [lambda x, y, s: np.linalg.slogdet(x @ x.T + 3 * np.eye(3))[1] * s],
 }
@@ -430,6 +434,31 @@ def test_choices(f):
     )
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.argsort,
+        np.argmax,
+        lambda x: np.argmin(x) * 1.0,
+        np.count_nonzero,
+        lambda x: np.any(x > 1),
+        lambda x: np.all(x > -1, axis=0),
+        lambda x: np.allclose(x, 1.0),
+        lambda x: np.isclose(x, x[::-1]),
+        lambda x: np.sum(x > 0),
+        lambda x: np.mean(x > 0),
+        lambda x: np.take(x, np.argmax(x)),
+        lambda x: np.take_along_axis(x, np.argsort(-x), 0),
+    ],
+)
+def test_what_is_found_out_about_every_lane(f):
+    x = np.random.default_rng(9).normal(size=(4, 3))
+    np.testing.assert_array_equal(fad.vmap(f)(x), np.stack([f(row) for row in x]))
+    twice = fad.vmap(fad.vmap(f))(np.stack([x, -x]))
+    np.testing.assert_array_equal(twice, [[f(row) for row in x], [f(-row) for row in x]])
+    assert len(fad.vmap(f)(x[:0])) == 0
+
+
 def test_masks_as_arguments_and_results():
     mask = np.array([True, False, True, True, False])
     ours = fad.vmap(lambda x, m: (np.where(m, x, -x), ~m, x > 1, np.isnan(x)))(X, mask)
@@ -452,12 +481,12 @@ def test_masks_as_arguments_and_results():
         lambda x: np.asarray(fad.stop_gradient(np.stack([x, x]))),
         lambda x: x.item(),
         lambda x: np.arange(4.0)[np.argsort(np.stack([x, -x]))],
-        lambda x: np.argmax(np.stack([x, -x])),
+        lambda x: np.stack([x, -x])[np.argmax(np.stack([x, -x]))],
         lambda x: np.stack([x, -x])[np.stack([x, -x]) > 0],
         lambda x: np.stack([x, -x])[fad.stop_gradient(x)],
         lambda x: np.nonzero(np.stack([x, -x])),
-        lambda x: np.count_nonzero(np.stack([x, -x])),
-        lambda x: np.allclose(x, 1.0),
+        lambda x: range(np.count_nonzero(np.stack([x, -x]))),
+        lambda x: 1.0 if np.allclose(x, 1.0) else x,
         lambda x: 1.0 in np.stack([x, -x]),
         lambda x: sorted([x, -x])[0],
         lambda x: [1.0, 2.0][x > 0],

@@ -13,6 +13,7 @@ from fastad._functions import *  # noqa: F403 - one function for each row of the
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
 from fastad.batching import vmap
+from fastad.compile import compile
 from fastad.errors import LaneError, TapeError
 from fastad.function import Function
 from fastad.matrices import hessian, jacobian
@@ -38,6 +39,7 @@ __all__ = [
     "LaneError",
     "Tape",
     "TapeError",
+    "compile",
     "check_grads",  # noqa: F405 - these three are imported when they are used
     "grad",
     "graph",  # noqa: F405

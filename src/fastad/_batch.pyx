@@ -8,7 +8,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from fastad._core import custom, forward_value
+from fastad._core import call
 
 from fastad._core cimport *
 
@@ -184,10 +184,10 @@ def batch_values(Recorder recorder, size_t start, size_t lanes, seeds, arrays, o
     """
     cdef size_t low, high, size = block_of(recorder, start)
     cdef int dtype
-    cdef fad_place place
+    cdef fad_bookmark place
     for array in outputs:
         recorder.lift(array, &dtype)   # a view that has to be taken again is, once
-    place = fad_tape_place(recorder.tape)
+    place = fad_tape_bookmark(recorder.tape)
     cdef list results = [None] * len(outputs)
     for low in range(0, max(lanes, 1), size):
         high = min(low + size, lanes)
@@ -234,7 +234,7 @@ cdef fad_status host_batch(void *context, fad_tape *tape, const fad_custom *cust
 cdef object by_leading_axes(object rule):
     """The batch method of a rule of one operand that works on any number of leading axes, as NumPy's gufuncs do."""
     def batch(lanes, inputs, over):
-        return custom(rule, over, rule.forward(forward_value(over[0])))
+        return call(rule, over)
     return batch
 
 
@@ -244,7 +244,9 @@ cdef int batch_rule(Recorder recorder, const fad_custom *custom, size_t lanes, c
     cdef int dtype, own
     rule = <object>custom.rule
     name = getattr(rule, "__name__", type(rule).__name__)
-    batch = by_leading_axes(rule) if getattr(rule, "leading_axes", False) else getattr(rule, "batch", None)
+    batch = getattr(rule, "batch", None)
+    if batch is None and getattr(rule, "leading_axes", False):
+        batch = by_leading_axes(rule)
     if batch is None:
         raise NotImplementedError(f"{name} has no rule for the lanes of fad.vmap: give its rule a method batch(lanes, "
                                   "inputs, over), or call it in a loop over the lanes")

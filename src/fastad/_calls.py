@@ -4,6 +4,7 @@ Outside of any recording a transform borrows a recorder from a pool; inside anot
 uses that one, and what depends on nothing recorded before comes back plain.
 """
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ __all__ = [
     "acquire",
     "array_output",
     "as_argnums",
+    "compiles",
     "nested",
     "outer_recorder",
     "plain_values",
@@ -220,3 +222,16 @@ def nested(recorder, body):
 
 def shape_of(x):
     return x.shape if isinstance(x, Array) else np.shape(x)
+
+
+def compiles(transform):
+    """Let `fastad.compile` take over where the transformed function is a compiled one."""
+
+    @functools.wraps(transform)
+    def transform_or_compile(f, *args, **kwargs):
+        hook = getattr(f, "__fastad_transform__", None)
+        if hook is None:
+            return transform(f, *args, **kwargs)
+        return hook(transform, args, kwargs)
+
+    return transform_or_compile

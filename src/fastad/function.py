@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastad import _core
-from fastad._core import Array, forward_value
+from fastad._core import Array, forward_value, value_of
 
 __all__ = ["Function"]
 
@@ -72,6 +72,18 @@ class _Rule:
         self.constants = [argument for i, argument in enumerate(arguments) if i not in positions]
         self.positions, self.count = positions, len(arguments)
 
+    def forward(self, *inputs):
+        """The outputs at other inputs, when a program is replayed."""
+        constants, given = iter(self.constants), dict(zip(self.positions, inputs, strict=True))
+        arguments = [given[i] if i in given else next(constants) for i in range(self.count)]
+        return self.function.forward(Context(), *arguments)
+
+    def leaves_values(self):
+        """Whether forward left something for backward that is no input, output or constant."""
+        known = [*self.plain_inputs, *self.plain_outputs, *self.constants]
+        left = [v for k, v in vars(self.ctx).items() if k not in ("_saved", "_known")]
+        return not all(any(v is x for x in known) for v in [*self.ctx._saved, *left])
+
     def vjp(self, inputs, outputs, cotangents):
         known = list(zip(self.plain_inputs, inputs, strict=True))
         known += zip(self.plain_outputs, outputs, strict=True)
@@ -123,6 +135,10 @@ class Function:
     Call it by ``.apply(*args)``. Written with operations that can be recorded, backward is
     differentiable again.
 
+    In a compiled function forward is called again on every replay, with a context that is thrown
+    away. Where it leaves anything but inputs, outputs and constants for backward, the function is
+    recorded anew for other inputs.
+
     For `vmap` give it a third static method, ``vmap(info, in_dims, *args)``, as in PyTorch: `args`
     over ``info.batch_size`` lanes, their lanes along axis ``in_dims[i]`` (None: the same in every
     lane); it returns the output (or a tuple) over all lanes and the place of their axis. Written
@@ -170,6 +186,9 @@ class Function:
         # An output that is an input is a value of its own: backward must tell them apart.
         outputs = tuple(_output(value, plain) for value in outputs)
         rule = _Rule(cls, ctx, plain, outputs, positions)
+        if rule.leaves_values():
+            for i in positions:
+                value_of(args[i])  # read: what forward left behind holds for these values alone
         arrays = _core.custom(rule, [args[i] for i in positions], outputs)
         return arrays if several else arrays[0]
 

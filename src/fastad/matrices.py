@@ -13,6 +13,7 @@ from fastad._calls import (
     acquire,
     array_output,
     as_argnums,
+    compiles,
     nested,
     outer_recorder,
     plain_values,
@@ -30,6 +31,7 @@ from fastad.transforms import grad
 __all__ = ["hessian", "jacobian"]
 
 
+@compiles
 def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the dense Jacobian of `f`.
 
@@ -246,6 +248,7 @@ def _one_by_one(recorder, variables, output):
     ]
 
 
+@compiles
 def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the dense matrix of second derivatives of `f`.
 

@@ -19,6 +19,7 @@ from fastad._calls import (
     acquire,
     array_output,
     as_argnums,
+    compiles,
     nested,
     outer_recorder,
     plain_values,
@@ -45,6 +46,7 @@ __all__ = [
 # --- reverse mode ------------------------------------------------------------------------------
 
 
+@compiles
 def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the value of `f` and its gradient.
 
@@ -145,6 +147,7 @@ def _emit_gradient(recorder, f, argnums, args, kwargs, has_aux):
     return ((value, call.aux) if has_aux else value), call.pack(gradients)
 
 
+@compiles
 def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the gradient of `f`.
 
@@ -351,6 +354,7 @@ def _sequence(x):
     return x if isinstance(x, tuple) else (x,)
 
 
+@compiles
 def jvp(f: Function, primals: Any, tangents: Any, has_aux: bool = False) -> Any:
     """Value of `f` and its derivative along `tangents`.
 
@@ -412,6 +416,7 @@ def _push_forward(recorder, f, primals, tangents, has_aux, plain=False):
     return (value, tangent, call.aux) if has_aux else (value, tangent)
 
 
+@compiles
 def hvp(f: Function, primals: Any, tangents: Any) -> Any:
     """Product of the Hessian of `f` with a direction, without the Hessian.
 

@@ -364,7 +364,7 @@ static void test_return(void)
 {
     counter c = {0, 0};
     fad_tape *tape = new_tape(&c);
-    fad_place places[2] = {fad_tape_place(tape), {0, 0, 0, NULL}};
+    fad_bookmark places[2] = {fad_tape_bookmark(tape), {0, 0, 0, NULL}};
     const double ones[LENGTH] = {1, 1, 1, 1, 1};
     const ptrdiff_t length = LENGTH;
     uint32_t x = 0, y = 0, v = 0;
@@ -374,7 +374,7 @@ static void test_return(void)
         EXPECT(tape->count == places[round % 2].count);
         if (round % 2 == 0) {
             EXPECT(new_array(tape, FAD_VARIABLE, 1, &length, ones, &v) == FAD_OK);
-            places[1] = fad_tape_place(tape);
+            places[1] = fad_tape_bookmark(tape);
         }
         for (int i = 0; i < 1000; i++) {
             EXPECT(fad_record_elementwise(tape, FAD_SIN, i ? &x : &v, -1, &x) == FAD_OK);

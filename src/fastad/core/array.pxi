@@ -124,7 +124,7 @@ cdef class Array:
     @property
     def value(self):
         self.readable()
-        self.recorder.read_check(self.node)
+        self.recorder.asked(self.node)
         return self.recorder.value_of(self.node)
 
     @property
@@ -171,7 +171,8 @@ cdef class Array:
     def __repr__(self):
         if self.recorder is None or self.generation != self.recorder.generation:
             return "Array(<of a tape that was reset>)"
-        value = forward_value(self)
+        self.readable()
+        value = self.recorder.value_of(self.node)   # to be looked at, not to decide by: no guard
         return f"Array({value!r})" if self.scalar else f"Array({np.array2string(value, prefix='Array(')})"
 
     def __format__(self, spec):
@@ -201,6 +202,7 @@ cdef class Array:
                             "(np.sin, fad.sin, ...), or fad.stop_gradient(x) where a constant is meant")
         if fad_node_shape(self.recorder.tape, self.node).size != 1:
             raise TypeError("only Arrays of one element can be converted to Python numbers")
+        self.recorder.asked(self.node)
         return np.asarray(self.recorder.value_of(self.node)).reshape(-1)[0]
 
     def __float__(self):
@@ -241,7 +243,7 @@ cdef class Array:
             box = np.empty((), dtype=object)
             box[()] = self
             return box
-        self.recorder.read_check(self.node)
+        self.recorder.asked(self.node)
         return np.asarray(self.recorder.value_of(self.node), dtype)
 
     def astype(self, dtype, **_):
@@ -364,7 +366,7 @@ cdef class Array:
         if side >= 0:
             self.recorder.check(fad_record_view(self.recorder.tape, self.node, side, &node), "index")
             return view_of(self, node)
-        return gather(self, flat_indices(self.shape, index))
+        return gather(self, places_of(self, index))
 
     def __setitem__(self, index, value):
         cdef uint32_t node = 0, given
@@ -392,7 +394,7 @@ cdef class Array:
 
     cdef int assign_gathered(self, object index, uint32_t given) except -1:
         cdef uint32_t node = 0, at
-        flat = flat_indices(self.shape, index)
+        flat = flat_indices(self.shape, index)   # values: which place is written last is part of the recording
         given = fitted(self.recorder, given, intern(self.recorder, flat.shape, "assignment"))
         # Where an element is named more than once, the last value stays, as in NumPy.
         last = flat.size - 1 - np.unique(flat.ravel()[::-1], return_index=True)[1]

@@ -127,7 +127,7 @@ def value_of(x):
     """Value of an Array, or of an object array that holds some, without recording; anything else as it is."""
     if type(x) is Array:
         (<Array>x).readable()
-        (<Array>x).recorder.read_check((<Array>x).node)
+        (<Array>x).recorder.asked((<Array>x).node)
         return (<Array>x).recorder.value_of((<Array>x).node)
     if recorder_of(x) is not None:
         return np.array([value_of(item) for item in np.asarray(x, dtype=object).ravel()]).reshape(np.shape(x)) \
@@ -136,11 +136,23 @@ def value_of(x):
 
 
 def forward_value(x):
-    """As value_of, for the value of a custom node alone: in a vmap the first lane's."""
+    """As value_of, for the value of a custom node alone: it is computed again wherever the node is."""
     if type(x) is Array:
         (<Array>x).readable()
         return (<Array>x).recorder.value_of((<Array>x).node)
     return value_of(x)
+
+
+def replayed(x):
+    """Whether `x` is an Array whose value may be another when the recording is used again, in a program or for another
+    lane of a vmap: do not decide by it.
+    """
+    cdef Array a
+    if type(x) is not Array:
+        return False
+    a = <Array>x
+    a.readable()
+    return a.recorder.tracing and a.recorder.tape.nodes[a.node].op != FAD_CONSTANT or a.recorder.varies(a.node)
 
 
 def varies(x):

@@ -8,30 +8,34 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from fastad._core import (
     Array,
     asarray,
+    call,
     concatenate,
-    custom,
-    forward_value,
     is_array,
+    predicate,
+    replayed,
     reshape,
     stop,
     sum_to,
     transpose,
+    value_of,
 )
+from fastad._ops import OPS
 
 __all__ = [
     "NO_VALUE",
-    "applied",
+    "Found",
     "constant",
     "dropped",
     "flag",
+    "found",
     "merged",
-    "nonzeros",
     "normalized_axes",
     "operand",
     "refuse_out",
     "reshaped",
     "summed_to",
     "transposed",
+    "truth",
 ]
 
 NO_VALUE = np._NoValue
@@ -96,14 +100,52 @@ def constant(value, like):
     return reshape(concatenate((value.reshape(-1), nothing), 0), value.shape)
 
 
-def applied(rule, *inputs):
-    """The outputs of a rule with ``rule.forward(*values)``, recorded."""
-    return custom(rule, inputs, rule.forward(*[forward_value(x) for x in inputs]))
+def truth(x):
+    """Where an Array is other than 0, recorded: nothing is decided by it, not even by a scalar."""
+    return x if x.dtype.kind == "b" else predicate(OPS["NOT_EQUAL"].number, x, 0)
 
 
-def nonzeros(x, axis, keepdims=False):
-    """How many elements are other than 0, over axes, as floats."""
-    return np.sum(np.where(x != 0, 1.0, 0.0), axis=axis, keepdims=keepdims)
+class Found:
+    """A rule for what is found out about values, and has no derivative: orders, places, tests."""
+
+    leading_axes = False  # whether forward takes lanes as further axes in front
+
+    def batch(self, lanes, inputs, over):
+        """What is found in each lane, by itself."""
+        return found(self if self.leading_axes else _FoundInLanes(self), over[0])
+
+    @staticmethod
+    def vjp(inputs, outputs, cotangents):
+        """No derivative by any input."""
+        return (None,) * len(inputs)
+
+    @staticmethod
+    def jvp(inputs, outputs, tangents):
+        """No derivative of any output."""
+        return (None,) * len(outputs)
+
+
+class _FoundInLanes(Found):
+    """What a rule finds in each lane, side by side."""
+
+    def __init__(self, rule):
+        self.rule = rule
+
+    def forward(self, values):
+        lanes = [self.rule.forward(lane) for lane in values]
+        if not lanes:  # shapes and types are those of zeros
+            like = self.rule.forward(np.zeros(values.shape[1:], values.dtype))
+            return tuple([np.stack([output])[:0] for output in _tuple(like)])
+        return tuple([np.stack(outputs) for outputs in zip(*map(_tuple, lanes), strict=True)])
+
+
+def _tuple(x):
+    return x if isinstance(x, tuple) else (x,)
+
+
+def found(rule, x):
+    """Outputs of a Found rule: recorded where a replay may find others, plain ones elsewhere."""
+    return call(rule, (x,)) if replayed(x) else rule.forward(value_of(x))
 
 
 def reshaped(x, shape):

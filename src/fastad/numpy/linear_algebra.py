@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 
-from fastad._core import reshape, value_of, varies
+from fastad._core import call, replayed, reshape, value_of
 from fastad._record import implements
 
-from .arguments import applied, nonzeros, operand, summed_to
+from .arguments import operand, summed_to
 
 __all__ = ["cholesky", "inv", "settled", "solve"]
 
@@ -23,13 +23,10 @@ def settled(derivative, *seeds):
     A seed that is zero stays zero when it meets a NaN: a matrix that nobody wants the derivative of
     may hold anything.
     """
-    if any(varies(x) for x in (derivative, *seeds)):
-        idle = [nonzeros(seed, (-1, -2), True) == 0 for seed in seeds]
-        return np.where(functools.reduce(np.logical_and, idle), 0.0, derivative)
-    if np.all(np.isfinite(value_of(derivative))):
+    if not replayed(derivative) and np.all(np.isfinite(value_of(derivative))):
         return derivative
-    idle = [np.all(value_of(seed) == 0, axis=(-1, -2), keepdims=True) for seed in seeds]
-    return np.where(np.logical_and.reduce(np.broadcast_arrays(*idle)), 0.0, derivative)
+    asked = [np.any(seed, axis=(-1, -2), keepdims=True) for seed in seeds]
+    return np.where(functools.reduce(np.logical_or, asked), derivative, 0.0)
 
 
 def _with_axes(over, x, rank):
@@ -82,7 +79,7 @@ class _Solve:
 def solve(a, b):
     """Solution of linear systems; `b` is one vector or a stack of matrices, as in NumPy 2."""
     a, b = operand(a), operand(b)
-    return applied(_Solve, a, b)[0]
+    return call(_Solve, (a, b))[0]
 
 
 class _Inverse:
@@ -107,7 +104,7 @@ class _Inverse:
 @implements(np.linalg.inv)
 def inv(a):
     """Inverses of matrices."""
-    return applied(_Inverse, a)[0]
+    return call(_Inverse, (a,))[0]
 
 
 def _lower_half(x):
@@ -159,5 +156,5 @@ def cholesky(a, /, *, upper=False):
     The matrix counts as symmetric: NumPy reads one triangle only, the derivative is that of
     ``cholesky((a + a.T) / 2)``, so the gradient by `a` is symmetric (as in JAX and PyTorch).
     """
-    factor = applied(_CholeskyOfUpper if upper else _Cholesky, a)[0]
+    factor = call(_CholeskyOfUpper if upper else _Cholesky, (a,))[0]
     return _t(factor) if upper else factor
