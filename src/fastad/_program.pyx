@@ -199,7 +199,7 @@ cdef str scalar_text(fad_scalar_instruction *s):
     if s.op < FAD_ELEMENTWISE_COUNT:
         operands = (s.a, s.b, s.c)[:fad_ops[s.op].arity]
         return f"w{s.to} = {fad_ops[s.op].name.decode()} {', '.join([f'w{k}' for k in operands])}\n"
-    names = ("load", "store", "to f32", "to i64", "to bool")
+    names = ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")
     return f"w{s.to} {names[s.op - FAD_ELEMENTWISE_COUNT]} {s.a} {s.b} {s.c}\n"
 
 
