@@ -1,6 +1,6 @@
 """Functions with a backward pass of their own."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,12 @@ def _is_real(value):
     return isinstance(value, (float, np.ndarray, np.floating))
 
 
+class _Info(NamedTuple):
+    """What a Function's vmap is told."""
+
+    batch_size: int
+
+
 class _Rule:
     """A Function's call as the rule of its node."""
 
@@ -93,6 +99,32 @@ class _Rule:
             )
         return [results[i] for i in self.positions]
 
+    def batch(self, lanes, inputs, over):
+        rule = getattr(self.function, "vmap", None)
+        if rule is None:
+            raise NotImplementedError(
+                f"{self.__name__} has no rule for the lanes of fad.vmap: give it a static method "
+                "vmap(info, in_dims, *args), or call it in a loop over the lanes"
+            )
+        constants = iter(self.constants)
+        args, in_dims = [], []
+        traced = dict(zip(self.positions, zip(inputs, over, strict=True), strict=True))
+        for i in range(self.count):
+            own, array = traced[i] if i in traced else (next(constants), None)
+            args.append(own if array is None else array)
+            in_dims.append(None if array is None else 0)
+        outputs, out_dims = rule(_Info(lanes), tuple(in_dims), *args)
+        if not isinstance(outputs, tuple):
+            outputs, out_dims = (outputs,), (out_dims,)
+        if not isinstance(out_dims, tuple):
+            out_dims = (out_dims,) * len(outputs)
+        return [
+            np.broadcast_to(output, (lanes, *np.shape(output)))
+            if axis is None
+            else np.moveaxis(output, axis, 0)
+            for output, axis in zip(outputs, out_dims, strict=True)
+        ]
+
 
 class Function:
     """A function whose derivative you write yourself.
@@ -106,6 +138,11 @@ class Function:
     In a compiled function forward is called again on every replay, with a context that is thrown
     away. Where it leaves anything but inputs, outputs and constants for backward, the function is
     recorded anew for other inputs.
+
+    For `vmap` give it a third static method, ``vmap(info, in_dims, *args)``, as in PyTorch: `args`
+    over ``info.batch_size`` lanes, their lanes along axis ``in_dims[i]`` (None: the same in every
+    lane); it returns the output (or a tuple) over all lanes and the place of their axis. Written
+    with operations that can be recorded, or with ``apply``, it can be differentiated.
 
     Examples
     --------

@@ -196,6 +196,7 @@ cdef class Array:
 
     cdef object number(self, str what):
         self.readable()
+        self.recorder.read_check(self.node)
         if self.active:
             raise TypeError(f"{what} of a recorded value would drop its derivative: use fastad's or NumPy's functions "
                             "(np.sin, fad.sin, ...), or fad.stop_gradient(x) where a constant is meant")
@@ -214,6 +215,8 @@ cdef class Array:
         return complex(self.number("complex()"))
 
     def __index__(self):
+        self.readable()
+        self.recorder.read_check(self.node)
         if self.dtype.kind != "i":
             raise TypeError("only integer Arrays can be used as an index")
         return int(self.number("an index"))
@@ -233,6 +236,7 @@ cdef class Array:
                 box = np.empty((), dtype=object)
                 box[()] = self
                 return box
+            self.recorder.read_check(self.node)
             raise TypeError("np.asarray of a recorded value would drop its derivative: pass the Array itself to NumPy's "
                             "functions (np.stack for several), or fad.stop_gradient(x) where a constant is meant")
         if self.scalar and dtype is None:

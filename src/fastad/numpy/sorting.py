@@ -26,12 +26,15 @@ def _flat(indices, shape, axis):
 class _SortedPlaces(Found):
     """Flat places of the elements in their order along an axis; equal ones stay as they are."""
 
-    def __init__(self, axis):
+    leading_axes = True
+
+    def __init__(self, shape, axis):
+        self.shape = shape
         self.axis = axis
 
     def forward(self, values):
-        order = np.argsort(values, self.axis, kind="stable")
-        return (_flat(order, values.shape, self.axis),)
+        order = np.argsort(values, self.axis - len(self.shape), kind="stable")
+        return (_flat(order, self.shape, self.axis),)
 
 
 class _Searched(Found):
@@ -54,7 +57,7 @@ def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
     axis = normalize_axis_index(axis, a.ndim)
-    return gather(a, found(_SortedPlaces(axis), a)[0])
+    return gather(a, found(_SortedPlaces(a.shape, axis), a)[0])
 
 
 @method("sort")
