@@ -151,6 +151,7 @@ typedef struct fad_program {
     size_t workspace_bytes;         /* without the strips */
     size_t strip_bytes;
     size_t node_count;              /* of the trace that was lowered */
+    bool strict;
 } fad_program;
 
 enum { FAD_CACHE_LINE = 64 };

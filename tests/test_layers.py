@@ -56,7 +56,8 @@ lower.c:   lower.h
 lower_emit.c: lower.h array.h
 lower_fuse.c: lower.h
 kernels.h: program.h
-kernels.c: kernels.h
+kernels.c: kernels.h ops.def
+vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h
 exec_scalars.c: exec.h scalar.h ops.def

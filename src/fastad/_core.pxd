@@ -73,6 +73,7 @@ cdef extern from "fastad.h" nogil:
         uint8_t arity
         uint8_t kind
         uint8_t aux
+        const char *value
         const char *domains[2]
         const char *partials[3]
         const char *doc
