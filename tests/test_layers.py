@@ -23,6 +23,7 @@ tape.h:    ops.h
 tape.c:    tape.h
 array.h:   tape.h
 array.c:   array.h
+extrema.c: array.h
 loops.c:   ops.def array.h scalar.h
 record.h:  tape.h
 record.c:  record.h array.h scalar.h

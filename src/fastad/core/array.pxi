@@ -362,7 +362,7 @@ cdef class Array:
         if side >= 0:
             self.recorder.check(fad_record_view(self.recorder.tape, self.node, side, &node), "index")
             return view_of(self, node)
-        return gather(self, flat_indices(self.shape, index))
+        return gather(self, places_of(self, index))
 
     def __setitem__(self, index, value):
         cdef uint32_t node = 0, given
@@ -390,7 +390,7 @@ cdef class Array:
 
     cdef int assign_gathered(self, object index, uint32_t given) except -1:
         cdef uint32_t node = 0, at
-        flat = flat_indices(self.shape, index)
+        flat = flat_indices(self.shape, index)   # values: which place is written last is part of the recording
         given = fitted(self.recorder, given, intern(self.recorder, flat.shape, "assignment"))
         # Where an element is named more than once, the last value stays, as in NumPy.
         last = flat.size - 1 - np.unique(flat.ravel()[::-1], return_index=True)[1]

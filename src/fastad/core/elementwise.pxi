@@ -105,6 +105,20 @@ cdef object integer_result(int op, tuple operands):
     return getattr(np, name)(*[value_of(x) for x in operands])
 
 
+def predicate(int op, *operands):
+    """As `record`, for a predicate: also that of scalars is recorded, and decides nothing."""
+    cdef Recorder recorder = recorder_for(operands)
+    cdef uint32_t nodes[3]
+    cdef uint32_t node = 0
+    cdef int k, dtype, arity = fad_ops[op].arity
+    for k in range(arity):
+        nodes[k] = recorder.lift(operands[k], &dtype)
+    if any_array(recorder, nodes, arity):
+        return record_operands(op, operands)
+    recorder.check(fad_record_elementwise(recorder.tape, op, nodes, -1, &node), fad_ops[op].spelled.decode())
+    return wrap(recorder, node)
+
+
 def select(condition, a, b):
     """`a` where `condition` is true, else `b`."""
     if type(condition) is not Array:

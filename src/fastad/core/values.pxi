@@ -135,6 +135,22 @@ def value_of(x):
     return x
 
 
+def forward_value(x):
+    """As value_of, for the value of a custom node alone: it is computed again wherever the node is."""
+    if type(x) is Array:
+        (<Array>x).readable()
+        return (<Array>x).recorder.value_of((<Array>x).node)
+    return value_of(x)
+
+
+def replayed(x):
+    """Whether `x` is an Array whose value may be another when the recording is replayed: do not decide by it."""
+    if type(x) is not Array:
+        return False
+    (<Array>x).readable()
+    return (<Array>x).recorder.tracing and (<Array>x).recorder.tape.nodes[(<Array>x).node].op != FAD_CONSTANT
+
+
 cdef list shape_of_operands(Recorder recorder, uint32_t *nodes, int n):
     cdef int k
     return [shape_tuple(fad_node_shape(recorder.tape, nodes[k])) for k in range(n)]
