@@ -8,6 +8,7 @@
  *   trace.h   a recording on its way to a program         fad_trace_copy
  *   pass.h    traces made smaller                       fad_pass_dead, fad_pass_simplify
  *   program.h what a trace is lowered to, and its run     fad_lower, fad_program_run
+ *   loop.h    a program run step after step, and back   fad_loop_run, fad_revolve_run
  *   pass_reassociate.c  sums of sums as one n-ary sum   fad_pass_reassociate
  *   pass_roll.c         loops of scalars as arrays      fad_pass_roll
  *   verify.c  is a tape well formed?                    fad_verify
@@ -19,6 +20,7 @@
 #define FASTAD_H
 
 #include "emit.h"
+#include "loop.h"
 #include "pass.h"
 #include "program.h"
 #include "record.h"

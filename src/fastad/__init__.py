@@ -15,6 +15,7 @@ from fastad._ops import OPS
 from fastad.compile import compile  # noqa: A004
 from fastad.errors import TapeError
 from fastad.function import Function
+from fastad.scan import scan
 from fastad.tape import Tape
 from fastad.transforms import (
     grad,
@@ -48,6 +49,7 @@ __all__ = [
     "jvp",
     "linearize",
     "numpy",  # noqa: F405
+    "scan",
     "set_memory_limit",
     "stop_gradient",
     "value_and_grad",

@@ -1,6 +1,6 @@
 """Exceptions of the package."""
 
-__all__ = ["TapeError"]
+__all__ = ["TapeError", "UnknownPath"]
 
 
 class TapeError(RuntimeError):
@@ -13,4 +13,11 @@ class TapeError(RuntimeError):
     >>> x * x
     Traceback (most recent call last):
     fastad.errors.TapeError: the tape of this Array is closed: ...
+    """
+
+
+class UnknownPath(Exception):  # noqa: N818 - a message between parts of the package
+    """A rule that is replayed came to a path through its function that it has not recorded.
+
+    `fastad.compile` records the function anew then; no user sees this.
     """

@@ -110,6 +110,9 @@ cdef object compare(object left, object right, int op):
     cdef Array x = <Array>left
     cdef uint32_t nodes[2]
     cdef int dtype
+    if x.recorder is not None and x.recorder.inner is not None:
+        x.readable()
+        left = x = inside(x)
     if x.scalar and x.recorder.tracing and (isinstance(right, (float, int))
                                             or type(right) is Array and (<Array>right).scalar):
         nodes[0], nodes[1] = x.recorder.lift(x, &dtype), x.recorder.lift(right, &dtype)
