@@ -10,13 +10,26 @@ import threading
 import numpy as np
 
 from fastad import _core
-from fastad._core import Array, emit_reverse, emit_tangent, value_of
+from fastad._core import Array, emit_reverse, emit_tangent
 from fastad._core import memory_limit as _memory_limit
 from fastad._program import Trace
 from fastad._record import recording
 from fastad.errors import UnknownPath
 
-__all__ = ["Body", "Derived", "Recorded", "TooManyPaths", "apply", "is_float", "plain", "pulled", "pushed"]
+__all__ = [
+    "Body",
+    "Derived",
+    "Recorded",
+    "TooManyPaths",
+    "apply",
+    "dtype_of",
+    "is_float",
+    "ones_like",
+    "plain",
+    "pulled",
+    "pushed",
+    "replay",
+]
 
 MOST_PATHS = 64
 
@@ -32,6 +45,11 @@ class TooManyPaths(Exception):  # noqa: N818 - not an error: then the function r
 def is_float(dtype):
     """Whether values of this type have derivatives."""
     return dtype.kind == "f"
+
+
+def dtype_of(x):
+    """Type of an Array, array or number."""
+    return x.dtype if isinstance(x, Array) else np.asarray(x).dtype
 
 
 def plain(x):
@@ -73,6 +91,12 @@ class Path:
         if self._program is None:
             self._program = self.trace.lowered(True)
         return self._program
+
+    @property
+    def forms(self):
+        """Type and shape of each output."""
+        arrays = [self.trace.recorder.array(node) for node in self.trace.outputs]
+        return [(x.dtype, x.shape) for x in arrays]
 
     def outputs(self, values):
         """Outputs at plain inputs; None where this is not their path."""
@@ -123,6 +147,13 @@ class Body:
             )
         return path, outputs
 
+    def path_of(self, values):
+        """The path that holds at these inputs, which one of the paths does."""
+        with self.lock:
+            if len(self.paths) == 1 and not self.paths[0].trace.guards:
+                return self.paths[0]
+        return self.path(values)[0]
+
     def new_path(self, values):
         """Make the path that holds at these inputs, which none of the others does."""
         with self.lock:
@@ -153,16 +184,19 @@ class Recorded(Body):
     ----------
     constants : list of Array
         Outer Arrays that the function reads: further inputs, in the order in which they were met.
+    values : list
+        Outputs where the last path was recorded.
     """
 
     def __init__(self, function, count, outer):
         super().__init__()
         self.function, self.count, self.outer = function, count, outer
-        self.constants = []
+        self.constants, self.values = [], []
 
     def complete(self):
         """From now on nothing is recorded: outer Arrays may not be what they were."""
         self.function = self.outer = None
+        self.constants, self.values = [], []
 
     def make_path(self, values):
         if self.function is None:
@@ -184,16 +218,12 @@ class Recorded(Body):
                 recorder.leave()
             nodes += recorder.captured_nodes
             self.constants = recorder.captures
-            example = [*values, *(outer_value(x) for x in recorder.captures)]
+            self.values = [recorder.node_value(node) for node in outputs]
+            example = [*values, *(_core.forward_value(x) for x in recorder.captures)]
             trace = Trace.of(recorder, nodes, outputs, recorder.guards)
         finally:
             recorder.close()
         return Path(trace, example)
-
-
-def outer_value(x):
-    """Value of an Array of outside, which decides nothing."""
-    return _core.forward_value(x)
 
 
 class Derived(Body):
@@ -215,7 +245,7 @@ class Derived(Body):
         self.base, self.primal, self.further, self.build = base, primal, further, build
 
     def make_path(self, values):
-        origin, _ = self.base.path(self.primal(values))
+        origin = self.base.path_of(self.primal(values))
         for path in self.paths:
             if path.origin is origin:
                 return path
@@ -260,14 +290,14 @@ def pushed(recorder, wrt, tangents, outputs):
     return typed([next(found, 0.0) if output.active else 0.0 for output in outputs], outputs)
 
 
+def ones_like(x):
+    """An example of a cotangent or tangent."""
+    return np.ones(np.shape(x), np.asarray(x).dtype)
+
+
 def typed(results, likes):
     """Plain zeros with shape and type."""
     return [
         result if isinstance(result, Array) else np.zeros(like.shape, like.dtype)
         for result, like in zip(results, likes, strict=True)
     ]
-
-
-def values_of(operands):
-    """Plain values."""
-    return [value_of(x) for x in operands]

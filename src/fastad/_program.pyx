@@ -188,7 +188,7 @@ cdef class Trace:
         return Trace.of(recorder, self.inputs, self.outputs + [results[i] for i in range(n)], guards)
 
     def onto(self, Recorder recorder, arrays):
-        """Record what this trace does on an open recorder, with values.
+        """Record what this trace does on an open recorder, with values, and with its guards where that traces.
 
         Parameters
         ----------
@@ -225,6 +225,9 @@ cdef class Trace:
                         map[i + k] = (<Array>outputs[k]).node
                 elif op != FAD_VARIABLE and op != FAD_OUTPUT:
                     recorder.check(fad_trace_copy(recorder.tape, tape, <uint32_t>i, map, &map[i]), "trace")
+            if recorder.tracing:
+                recorder.guards.extend([(map[self.trace.guards[i]], self.seen[i])
+                                        for i in range(self.trace.guard_count)])
             return [wrap(recorder, map[self.trace.outputs[i]]) for i in range(self.trace.output_count)]
         finally:
             free(map)

@@ -24,6 +24,7 @@ from fastad._core import Array
 from fastad._core import memory_limit as _memory_limit
 from fastad._program import MISS, Program, Replay, Trace
 from fastad._record import current_recorder, recording
+from fastad.errors import UnknownPath
 
 __all__ = ["CacheInfo", "Compiled", "compile"]
 
@@ -432,7 +433,10 @@ class Compiled:
     def __call__(self, *args, **kwargs):
         self._calls += 1
         if self._replay is not None and not kwargs and current_recorder() is None:
-            result = self._replay(args)
+            try:
+                result = self._replay(args)
+            except UnknownPath:
+                result = MISS
             if result is not MISS:
                 return result
         return self._call(args, kwargs)
@@ -444,7 +448,10 @@ class Compiled:
         paths = self._paths.get(arguments.key)
         path = paths.last if paths is not None else None
         while path is not None:
-            outcome = path.program(*arguments.inputs)
+            try:
+                outcome = path.program(*arguments.inputs)
+            except UnknownPath:  # a loop inside of it takes one: what it closes over is recorded anew
+                break
             if isinstance(outcome, list):
                 paths.last = path
                 self._remember(path, arguments)

@@ -18,14 +18,16 @@ from fastad._bodies import (
     Recorded,
     TooManyPaths,
     apply,
+    dtype_of,
     is_float,
+    ones_like,
     plain,
     pulled,
     pushed,
     replay,
 )
 from fastad._containers import flatten, unflatten
-from fastad._core import Array, value_of
+from fastad._core import Array
 from fastad._program import Steps, revolve
 from fastad._record import recording
 from fastad.transforms import jvp, outer_recorder, vjp
@@ -189,15 +191,11 @@ class _Forms(NamedTuple):
 def _forms(body):
     path = body.paths[0]
     inputs = [is_float(np.asarray(x).dtype) for x in path.example]
-    return _Forms(inputs, [is_float(dtype) for dtype, _ in path.program.outputs])
+    return _Forms(inputs, [is_float(dtype) for dtype, _ in path.forms])
 
 
 def _chosen(items, which):
     return [items[i] for i in which]
-
-
-def _ones(x):
-    return np.ones(np.shape(x), np.asarray(x).dtype)
 
 
 def _example(path, count, constants):
@@ -236,9 +234,9 @@ class _Pull:
 
         def further(path):
             given = [*path.example, *examples[len(path.example) :]]
-            outputs = [np.ones(shape, dtype) for dtype, shape in path.program.outputs]
+            outputs = [np.ones(shape, dtype) for dtype, shape in path.forms]
             return [
-                *(_ones(given[i]) for i in (*self.carry, *self.constants)),
+                *(ones_like(given[i]) for i in (*self.carry, *self.constants)),
                 *given[:edge],
                 *_chosen(outputs, self.results),
                 *given[edge:],
@@ -308,7 +306,7 @@ class _Push:
     def make_body(self, base, examples):
         def further(path):
             given = [*path.example, *examples[len(path.example) :]]
-            return self.ordered(given, [_ones(x) for x in given])
+            return self.ordered(given, [ones_like(x) for x in given])
 
         def build(recorder, path, inputs):
             given, tangents = self.primal(inputs), self.tangents(inputs)
@@ -416,11 +414,6 @@ class _Scan:
         for i, x in zip((*push.carry, *push.results), found, strict=True):
             results[i] = x
         return results
-
-
-def dtype_of(x):
-    """Type of an Array, array or number."""
-    return x.dtype if isinstance(x, Array) else np.asarray(x).dtype
 
 
 def _storing(base, sizes):
@@ -749,7 +742,7 @@ def _outputs(body, carry, rows, length, step, checkpoints):
     first = [_first(x, length) for x in rows]
     body.first([*(_core.forward_value(x) for x in carry), *first])
     if length == 0:
-        forms = body.paths[0].program.outputs[len(carry) :]
+        forms = body.paths[0].forms[len(carry) :]
         return [*carry, *(np.zeros((0, *shape), dtype) for dtype, shape in forms)]
     sizes = Sizes(len(carry), len(rows))
     while True:
