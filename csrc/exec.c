@@ -9,7 +9,7 @@ typedef struct {
     char *strips;
 } machine;
 
-enum { MOST_BASES = 64 };
+enum { MOST_BASES = 64, MOST_OPERANDS = 1024 };
 
 static char *memory(const machine *m, const fad_argument *a) { return m->bases[a->base] + a->offset; }
 
@@ -316,8 +316,8 @@ static fad_status run_call(const machine *m, const fad_step *step)
 {
     const fad_program *p = m->program;
     const fad_call *call = &p->calls[step->first];
-    char *data[256];
-    if ((uint64_t)call->inputs + call->outputs > 256 || !p->host.call)
+    char *data[MOST_OPERANDS];
+    if ((uint64_t)call->inputs + call->outputs > MOST_OPERANDS || !p->host.call)
         return FAD_BAD_OPERAND;
     for (uint32_t k = 0; k < call->inputs + call->outputs; k++)
         data[k] = memory(m, &p->call_arguments[call->first + k]);

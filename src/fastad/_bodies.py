@@ -5,7 +5,10 @@ Derivatives of bodies are bodies again: their paths are made of the primal's, so
 them (`fastad.scan`) are differentiated to any order by the same few lines.
 """
 
+import contextlib
+import contextvars
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +41,19 @@ MOST_PATHS = 64
 PASSES = ("simplify", "roll", "simplify")
 
 
+_HINTS: contextvars.ContextVar[dict[Any, list[Any]]] = contextvars.ContextVar("fastad_hints", default={})  # noqa: B039
+
+
+@contextlib.contextmanager
+def hinted(hints):
+    """Meanwhile bodies record further paths at these inputs: {code: list of inputs}."""
+    token = _HINTS.set(hints)
+    try:
+        yield
+    finally:
+        _HINTS.reset(token)
+
+
 class TooManyPaths(Exception):  # noqa: N818 - not an error: then the function runs as it is
     """A body took more paths than are worth recording."""
 
@@ -54,16 +70,52 @@ def dtype_of(x):
 
 def plain(x):
     """A result as numbers: 0-d float64 as a float."""
-    return float(x) if np.ndim(x) == 0 and np.asarray(x).dtype == np.float64 else x
+    if isinstance(x, Array) or np.ndim(x) or np.asarray(x).dtype != np.float64:
+        return x
+    return float(x)
 
 
 def apply(rule, operands):
     """Outputs of a rule: recorded where an operand is, else its forward's."""
-    traced = [type(x) is Array for x in operands]
-    if not any(traced):
+    traced = [i for i, x in enumerate(operands) if type(x) is Array]
+    if not traced:
         return rule.forward(*operands)
-    rule.active = [t and x.active for t, x in zip(traced, operands, strict=True)]
-    return _core.call(rule, operands)
+    rule.active = [type(x) is Array and x.active for x in operands]
+    if len(traced) < len(operands):
+        rule = _Fixed(rule, operands, traced)
+    return _core.call(rule, [operands[i] for i in traced])
+
+
+class _Fixed:
+    """A rule with numbers in place of some operands: the tape holds no copy of them."""
+
+    takes_none = True
+
+    def __init__(self, rule, operands, places):
+        self.__name__ = rule.__name__
+        self.rule, self.places = rule, places
+        self.operands = [None if type(x) is Array else x for x in operands]
+
+    def filled(self, items, others):
+        """All operands (or what belongs to each): `items` for those that are no numbers."""
+        found = list(others)
+        for i, x in zip(self.places, items, strict=True):
+            found[i] = x
+        return found
+
+    def forward(self, *values):
+        """The rule's outputs at plain inputs."""
+        return self.rule.forward(*self.filled(values, self.operands))
+
+    def vjp(self, inputs, outputs, cotangents):
+        """The rule's cotangents of the operands that are no numbers."""
+        found = self.rule.vjp(self.filled(inputs, self.operands), outputs, cotangents)
+        return [found[i] for i in self.places]
+
+    def jvp(self, inputs, outputs, tangents):
+        """The rule's tangents."""
+        given = self.filled(tangents, [None] * len(self.operands))
+        return self.rule.jvp(self.filled(inputs, self.operands), outputs, given)
 
 
 class Path:
@@ -157,8 +209,6 @@ class Body:
     def new_path(self, values):
         """Make the path that holds at these inputs, which none of the others does."""
         with self.lock:
-            if len(self.paths) >= MOST_PATHS:
-                raise TooManyPaths
             path = self.make_path(values)
             if path not in self.paths:
                 self.paths.append(path)
@@ -177,6 +227,8 @@ class Recorded(Body):
         Takes a list of Arrays, gives a list of Arrays and numbers.
     count : int
         How many.
+    key : object
+        The user's code, by which it is known in `hinted`.
     outer : Recorder or None
         Of the recording inside of which it stands.
 
@@ -188,10 +240,28 @@ class Recorded(Body):
         Outputs where the last path was recorded.
     """
 
-    def __init__(self, function, count, outer):
+    def __init__(self, function, count, outer, key=None):
         super().__init__()
-        self.function, self.count, self.outer = function, count, outer
+        self.function, self.count, self.outer, self.key = function, count, outer, key
         self.constants, self.values = [], []
+
+    def first(self, values):
+        if not self.paths:
+            self.new_path(values)
+            self.follow(_HINTS.get().get(self.key, ()))
+        return self.paths[0]
+
+    def follow(self, hints):
+        """Record the paths taken at other inputs, as far as there are any."""
+        for values in hints:
+            forms = [(dtype_of(x), np.shape(x)) for x in values]
+            if forms != [(dtype_of(x), np.shape(x)) for x in self.paths[0].example[: self.count]]:
+                continue
+            with contextlib.suppress(Exception):
+                constants = [_core.forward_value(x) for x in self.constants]
+                given = [*values, *constants]
+                if all(path.outputs(given) is None for path in self.paths):
+                    self.new_path(given)
 
     def complete(self):
         """From now on nothing is recorded: outer Arrays may not be what they were."""
@@ -200,7 +270,9 @@ class Recorded(Body):
 
     def make_path(self, values):
         if self.function is None:
-            raise UnknownPath
+            raise UnknownPath(self.key, [np.copy(x)[()] for x in values[: self.count]])
+        if len(self.paths) >= MOST_PATHS:
+            raise TooManyPaths
         values = values[: self.count]
         recorder = _core.Recorder()
         recorder.open(_memory_limit())

@@ -172,7 +172,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         if outer is None:
             return f(*args, **kwargs)
         call = _Call(f, args, kwargs)
-        body = Recorded(call, len(call.arrays), outer)
+        body = Recorded(call, len(call.arrays), outer, getattr(f, "__code__", f))
         body.first([_core.forward_value(x) for x in call.arrays])
         operands, values = [*call.arrays, *body.constants], body.values
         body.complete()

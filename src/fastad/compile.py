@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastad import _core
+from fastad._bodies import hinted
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import Array
 from fastad._core import memory_limit as _memory_limit
@@ -29,6 +30,7 @@ from fastad.errors import UnknownPath
 __all__ = ["CacheInfo", "Compiled", "compile"]
 
 MOST_PATHS = 128
+MOST_HINTS = 32  # of paths through the body of a loop
 
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
 PASSES = ("simplify", "reassociate", "roll", "simplify")
@@ -416,6 +418,7 @@ class Compiled:
         self.function, self.options = function, options
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
+        self._hints: dict[Any, list[Any]] = {}
         self.clear()
 
     def clear(self) -> None:
@@ -450,14 +453,17 @@ class Compiled:
         while path is not None:
             try:
                 outcome = path.program(*arguments.inputs)
-            except UnknownPath:  # a loop inside of it takes one: what it closes over is recorded anew
+            except UnknownPath as unknown:  # of a loop inside: what it closes over is recorded anew
+                hints = self._hints.setdefault(unknown.key, [])
+                hints[:] = [unknown.values, *hints[: MOST_HINTS - 1]]
                 break
             if isinstance(outcome, list):
                 paths.last = path
                 self._remember(path, arguments)
                 return outcome[0] if path.pack is None else path.pack(outcome)
             path = paths.other(path, *outcome)
-        return self._first_call(args, kwargs, arguments)
+        with hinted(self._hints):
+            return self._first_call(args, kwargs, arguments)
 
     def _remember(self, path, arguments):
         if not arguments.kwargs and len(arguments.inputs) == len(arguments.forms):

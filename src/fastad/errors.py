@@ -20,4 +20,15 @@ class UnknownPath(Exception):  # noqa: N818 - a message between parts of the pac
     """A rule that is replayed came to a path through its function that it has not recorded.
 
     `fastad.compile` records the function anew then; no user sees this.
+
+    Attributes
+    ----------
+    key : object
+        The code that takes the path.
+    values : list
+        Inputs at which it does.
     """
+
+    def __init__(self, key, values):
+        super().__init__(key, values)
+        self.key, self.values = key, values

@@ -719,8 +719,10 @@ def _scan(f, init, xs, length, checkpoints, memory, weak):
     length = _length(rows, length)
     checkpoints = _checkpoints(checkpoints, memory, carry)
     outer = outer_recorder([*carry, *rows])
+    if outer is not None:  # the backward pass may come after f's caller has changed his arrays
+        carry, rows = ([x if isinstance(x, Array) else np.copy(x)[()] for x in part] for part in (carry, rows))
     step = _Step(f, init, xs, outer is not None and not checkpoints)
-    body = Recorded(step, len(carry) + len(rows), outer)
+    body = Recorded(step, len(carry) + len(rows), outer, getattr(f, "__code__", f))
     try:
         try:
             outputs = _outputs(body, carry, rows, length, step, checkpoints)
