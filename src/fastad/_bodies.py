@@ -36,12 +36,14 @@ __all__ = [
 
 MOST_PATHS = 64
 
-# As for fastad.compile under `strict`: replay gives the recording's bits, and so a path's derivative
-# sees the same outcomes as the path.
+# As for fastad.compile under `strict`: replay gives the recording's bits, so that the derivative of
+# a path sees the same outcomes as the path.
 PASSES = ("simplify", "roll", "simplify")
 
 
-_HINTS: contextvars.ContextVar[dict[Any, list[Any]]] = contextvars.ContextVar("fastad_hints", default={})  # noqa: B039
+_HINTS: contextvars.ContextVar[dict[Any, list[Any]] | None] = contextvars.ContextVar(
+    "fastad_hints", default=None
+)
 
 
 @contextlib.contextmanager
@@ -195,7 +197,8 @@ class Body:
             outputs = path.outputs(values)
         if outputs is None:
             raise RuntimeError(
-                "a recorded function does not hold where it was recorded: it decides by something else than its arguments"
+                "a recorded function does not hold where it was recorded: "
+                "it decides by something else than its arguments"
             )
         return path, outputs
 
@@ -248,7 +251,7 @@ class Recorded(Body):
     def first(self, values):
         if not self.paths:
             self.new_path(values)
-            self.follow(_HINTS.get().get(self.key, ()))
+            self.follow((_HINTS.get() or {}).get(self.key, ()))
         return self.paths[0]
 
     def follow(self, hints):

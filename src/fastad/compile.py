@@ -473,7 +473,10 @@ class Compiled:
         path = self._compiled(arguments)
         if path is None:
             return self.function(*args, **kwargs)
-        outcome = path.program(*arguments.inputs)
+        try:
+            outcome = path.program(*arguments.inputs)
+        except UnknownPath:
+            return self.function(*args, **kwargs)
         if not isinstance(outcome, list):
             # A value that decides was computed in another order and rounded otherwise.
             path = self._compiled(arguments, strict=True)
