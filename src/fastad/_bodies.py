@@ -27,7 +27,6 @@ __all__ = [
     "apply",
     "dtype_of",
     "is_float",
-    "ones_like",
     "plain",
     "pulled",
     "pushed",
@@ -127,16 +126,14 @@ class Path:
     ----------
     trace : Trace
         Inputs and outputs as the body's; it may lack the last inputs.
-    example : list
-        Inputs at which it was recorded.
     origin : Path or None
         The primal's path that it is derived from.
     """
 
-    def __init__(self, trace, example, origin=None):
+    def __init__(self, trace, origin=None):
         for name in PASSES:
             trace = trace.through(name, True)
-        self.trace, self.example, self.origin = trace, example, origin
+        self.trace, self.origin = trace, origin
         self._program = None
 
     @property
@@ -146,11 +143,15 @@ class Path:
             self._program = self.trace.lowered(True)
         return self._program
 
+    def forms_of(self, nodes):
+        """Type and shape of inputs or outputs."""
+        arrays = [self.trace.recorder.array(node) for node in nodes]
+        return [(x.dtype, x.shape) for x in arrays]
+
     @property
     def forms(self):
         """Type and shape of each output."""
-        arrays = [self.trace.recorder.array(node) for node in self.trace.outputs]
-        return [(x.dtype, x.shape) for x in arrays]
+        return self.forms_of(self.trace.outputs)
 
     def outputs(self, values):
         """Outputs at plain inputs; None where this is not their path."""
@@ -256,9 +257,9 @@ class Recorded(Body):
 
     def follow(self, hints):
         """Record the paths taken at other inputs, as far as there are any."""
+        forms = self.paths[0].forms_of(self.paths[0].trace.inputs[: self.count])
         for values in hints:
-            forms = [(dtype_of(x), np.shape(x)) for x in values]
-            if forms != [(dtype_of(x), np.shape(x)) for x in self.paths[0].example[: self.count]]:
+            if [(dtype_of(x), np.shape(x)) for x in values] != forms:
                 continue
             with contextlib.suppress(Exception):
                 constants = [_core.forward_value(x) for x in self.constants]
@@ -292,13 +293,12 @@ class Recorded(Body):
             finally:
                 recorder.leave()
             nodes += recorder.captured_nodes
-            self.constants = recorder.captures
+            self.constants = list(recorder.captures or ())
             self.values = [recorder.node_value(node) for node in outputs]
-            example = [*values, *(_core.forward_value(x) for x in recorder.captures)]
             trace = Trace.of(recorder, nodes, outputs, recorder.guards)
         finally:
             recorder.close()
-        return Path(trace, example)
+        return Path(trace)
 
 
 class Derived(Body):
@@ -309,15 +309,13 @@ class Derived(Body):
     base : Body
     primal : callable
         Takes the inputs of this body, gives those of the base.
-    further : callable
-        Takes a path of the base, gives examples of this body's inputs.
     build : callable
         Takes a recorder, a base path and this body's inputs as Arrays, gives the outputs.
     """
 
-    def __init__(self, base, primal, further, build):
+    def __init__(self, base, primal, build):
         super().__init__()
-        self.base, self.primal, self.further, self.build = base, primal, further, build
+        self.base, self.primal, self.build = base, primal, build
 
     def make_path(self, values):
         origin = self.base.path_of(self.primal(values))
@@ -329,13 +327,12 @@ class Derived(Body):
         recorder.trace()
         try:
             with recording(recorder):
-                example = self.further(origin)
-                inputs = [recorder.input(value) for value in example]
+                inputs = [recorder.input(value) for value in values]
                 outputs = [recorder.adopt(x).node for x in self.build(recorder, origin, inputs)]
             trace = Trace.of(recorder, [x.node for x in inputs], outputs, recorder.guards)
         finally:
             recorder.close()
-        return Path(trace, example, origin)
+        return Path(trace, origin)
 
 
 # --- derivatives on a recorder -------------------------------------------------------------------
@@ -363,11 +360,6 @@ def pushed(recorder, wrt, tangents, outputs):
     active = [output for output in outputs if output.active]
     found = iter(emit_tangent(recorder, wrt, tangents, active) if wrt and active else ())
     return typed([next(found, 0.0) if output.active else 0.0 for output in outputs], outputs)
-
-
-def ones_like(x):
-    """An example of a cotangent or tangent."""
-    return np.ones(np.shape(x), np.asarray(x).dtype)
 
 
 def typed(results, likes):

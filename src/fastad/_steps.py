@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
-from fastad._bodies import Derived, is_float, ones_like, pulled, pushed, replay
+from fastad._bodies import Derived, dtype_of, is_float, pulled, pushed, replay
 from fastad._loops import Sizes
 
 __all__ = ["Pull", "Push", "chosen", "floating", "storing"]
@@ -17,10 +15,10 @@ class Floating(NamedTuple):
     outputs: list[bool]
 
 
-def floating(body):
-    path = body.paths[0]
-    inputs = [is_float(np.asarray(x).dtype) for x in path.example]
-    return Floating(inputs, [is_float(dtype) for dtype, _ in path.forms])
+def floating(inputs, body):
+    """For a loop's inputs, and the body of its step."""
+    outputs = [is_float(dtype) for dtype, _ in body.paths[0].forms]
+    return Floating([is_float(dtype_of(x)) for x in inputs], outputs)
 
 
 def chosen(items, which):
@@ -47,26 +45,16 @@ class Pull:
             len(self.carry) + len(self.constants), carried + sizes.stacked + len(self.results)
         )
 
-    def body(self, base, examples):
+    def body(self, base):
         chosen_ones = map(tuple, (self.rows, self.constants, self.results))
         key = ("vjp", self.sizes_of_step, self.count, *chosen_ones)
-        return base.derivative(key, lambda base: self.make_body(base, examples))
+        return base.derivative(key, lambda base: self.make_body(base))
 
-    def make_body(self, base, examples):
+    def make_body(self, base):
         first, edge = self.sizes.carried, sum(self.sizes_of_step)
 
         def primal(values):
             return [*values[first : first + edge], *values[sum(self.sizes) :]]
-
-        def further(path):
-            given = [*path.example, *examples[len(path.example) :]]
-            outputs = [np.ones(shape, dtype) for dtype, shape in path.forms]
-            return [
-                *(ones_like(given[i]) for i in (*self.carry, *self.constants)),
-                *given[:edge],
-                *chosen(outputs, self.results),
-                *given[edge:],
-            ]
 
         def build(recorder, path, inputs):
             n, seeds = len(self.carry), inputs[: len(self.carry)]
@@ -83,7 +71,7 @@ class Pull:
             added = [s + f for s, f in zip(sums, found[n:first], strict=True)]
             return [*found[:n], *added, *found[first:]]
 
-        return Derived(base, primal, further, build)
+        return Derived(base, primal, build)
 
 
 class Push:
@@ -125,15 +113,11 @@ class Push:
         found |= zip(self.constants, values[sum(self.sizes) + self.count - edge :], strict=False)
         return found
 
-    def body(self, base, examples):
+    def body(self, base):
         key = ("jvp", self.step, self.count, tuple(self.rows), tuple(self.constants))
-        return base.derivative(key, lambda base: self.make_body(base, examples))
+        return base.derivative(key, lambda base: self.make_body(base))
 
-    def make_body(self, base, examples):
-        def further(path):
-            given = [*path.example, *examples[len(path.example) :]]
-            return self.ordered(given, [ones_like(x) for x in given])
-
+    def make_body(self, base):
         def build(recorder, path, inputs):
             given, tangents = self.primal(inputs), self.tangents(inputs)
             outputs = replay(recorder, path, given)
@@ -142,7 +126,7 @@ class Push:
             found = pushed(recorder, wrt, list(tangents.values()), wanted)
             return [*outputs[: self.step.carried], *found]
 
-        return Derived(base, self.primal, further, build)
+        return Derived(base, self.primal, build)
 
 
 def storing(base, sizes):
@@ -152,6 +136,6 @@ def storing(base, sizes):
         return [*replay(recorder, path, inputs), *inputs[: sizes.carried]]
 
     def make(base):
-        return Derived(base, list, lambda path: path.example, build)
+        return Derived(base, list, build)
 
     return base.derivative(("storing", sizes), make)

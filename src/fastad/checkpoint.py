@@ -13,7 +13,6 @@ from fastad._bodies import (
     apply,
     dtype_of,
     is_float,
-    ones_like,
     pulled,
     pushed,
     replay,
@@ -97,28 +96,21 @@ def _placed(found, places, count):
 def _pull(base, count, wanted, present):
     """The vjp of a body: its inputs and some outputs' cotangents to some inputs' cotangents."""
 
-    def further(path):
-        forms = [path.forms[i] for i in present]
-        return [*path.example, *(np.ones(shape, dtype) for dtype, shape in forms)]
-
     def build(recorder, path, inputs):
         outputs = [replay(recorder, path, inputs)[i] for i in present]
         return pulled(recorder, outputs, inputs[count:], [inputs[i] for i in wanted])
 
-    return Derived(base, lambda values: values[:count], further, build)
+    return Derived(base, lambda values: values[:count], build)
 
 
 def _push(base, count, present, wanted):
     """The jvp of a body."""
 
-    def further(path):
-        return [*path.example, *(ones_like(path.example[i]) for i in present)]
-
     def build(recorder, path, inputs):
         outputs = [replay(recorder, path, inputs)[i] for i in wanted]
         return pushed(recorder, [inputs[i] for i in present], inputs[count:], outputs)
 
-    return Derived(base, lambda values: values[:count], further, build)
+    return Derived(base, lambda values: values[:count], build)
 
 
 class _Call:

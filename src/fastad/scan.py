@@ -53,7 +53,7 @@ class _Scan:
     def vjp(self, inputs, outputs, cotangents):
         """Cotangents of the inputs, as numbers or recorded."""
         present = [c is not None for c in cotangents]
-        pull = Pull(self.sizes, len(inputs), floating(self.body), self.active, present)
+        pull = Pull(self.sizes, len(inputs), floating(inputs, self.body), self.active, present)
         if self.checkpoints and self.length > self.checkpoints:
             found = apply(_Reversed(self, pull), [*inputs, *self.seeds(pull, outputs, cotangents)])
         else:
@@ -76,14 +76,10 @@ class _Scan:
         n = len(pull.carry)
         sums = [_zeros(inputs[i]) for i in pull.constants]
         edge = sum(self.sizes)
-        body = pull.body(self.body, self.examples(inputs))
+        body = pull.body(self.body)
         rule = _Scan(body, pull.sizes, self.length, not self.backwards)
         rows = [*states, *inputs[self.sizes.carried : edge], *seeds[n:]]
         return apply(rule, [*seeds[:n], *sums, *rows, *inputs[edge:]])
-
-    def examples(self, inputs):
-        """Values of the inputs that a path may lack."""
-        return [np.broadcast_to(np.ones((), dtype_of(x)), np.shape(x)) for x in inputs]
 
     def states(self, inputs):
         """The states before each step."""
@@ -97,10 +93,12 @@ class _Scan:
     def jvp(self, inputs, outputs, tangents):
         """Tangents of the outputs."""
         carried = self.sizes.carried
-        push = Push(self.sizes, len(inputs), floating(self.body), [t is not None for t in tangents])
+        push = Push(
+            self.sizes, len(inputs), floating(inputs, self.body), [t is not None for t in tangents]
+        )
         given = [_zeros(x) if t is None else t for x, t in zip(inputs, tangents, strict=True)]
         rule = _Scan(
-            push.body(self.body, self.examples(inputs)),
+            push.body(self.body),
             push.sizes,
             self.length,
             self.backwards,
@@ -162,7 +160,7 @@ class _Reversed:
             *seeds[n:],
             *inputs[edge:],
         ]
-        body = pull.body(scan_rule.body, scan_rule.examples(inputs))
+        body = pull.body(scan_rule.body)
         return ReverseRun(body, pull.sizes, scan_rule, values)
 
     def reversed(self, forward, reverse, initial):
