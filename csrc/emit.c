@@ -244,6 +244,23 @@ static bool is_spaced(const int64_t *offsets, size_t n)
     return true;
 }
 
+/* Few nodes in the order of their offsets, which are then equally spaced more often. */
+static void sort_few(size_t n, int64_t *offsets, uint32_t *nodes)
+{
+    enum { FEW = 64 };
+    for (size_t i = 1; i < n && n <= FEW; i++) {
+        int64_t offset = offsets[i];
+        uint32_t node = nodes[i];
+        size_t to = i;
+        for (; to > 0 && offsets[to - 1] > offset; to--) {
+            offsets[to] = offsets[to - 1];
+            nodes[to] = nodes[to - 1];
+        }
+        offsets[to] = offset;
+        nodes[to] = node;
+    }
+}
+
 /* Zeros of `shape` with `values` added at flat offsets. */
 static fad_status add_at(fad_tape *tape, uint32_t values, size_t n, const int64_t *offsets, const fad_shape *shape,
                          uint32_t *out)
@@ -275,6 +292,7 @@ static fad_status collect_elements(emitter *e, uint32_t index, size_t count, uin
         }
     uint32_t values = 0;
     fad_status ignored = FAD_OK;
+    sort_few(n, offsets, e->scratch);
     status = fad_record_stack(tape, n, e->scratch, &values);
     if (status == FAD_OK)
         status = add_at(tape, values, n, offsets, shape, out);

@@ -27,7 +27,11 @@ fad_window fad_lower_window(const fad_lowering *l, uint32_t node)
 {
     if (l->window[node] != FAD_NO_INDEX)
         return l->windows[l->window[node]];
-    fad_window all = {0, fad_lower_shape(l, node)->strides};
+    const fad_shape *shape = fad_lower_shape(l, node);
+    fad_window all = {0, shape->strides};
+    if (node < l->count && l->source[node] == FAD_FROM_CONSTANT && fad_is_array(l->tape, node) &&
+        fad_repeats(l->tape->values[node].array))
+        all.strides = l->tape->values[node].array->strides; /* one element stands for all */
     return all;
 }
 
@@ -41,8 +45,7 @@ static bool is_dense(const fad_shape *shape, const ptrdiff_t *strides)
 
 bool fad_lower_is_dense(const fad_lowering *l, uint32_t node)
 {
-    return l->window[node] == FAD_NO_INDEX ||
-           is_dense(fad_lower_shape(l, node), l->windows[l->window[node]].strides);
+    return is_dense(fad_lower_shape(l, node), fad_lower_window(l, node).strides);
 }
 
 static bool is_whole(const fad_lowering *l, uint32_t node)

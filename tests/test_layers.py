@@ -33,17 +33,20 @@ strips.c:  ops.def sweep.h array.h
 scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h
+batch.h:   tape.h
+batch.c:   batch.h record.h
 trace.h:   tape.h
 trace.c:   trace.h array.h record.h
 pass.h:    trace.h
 pass_dead.c:     pass.h
 pass_common.c:   pass.h
 pass_fold.c:     pass.h
-pass_sums.c:     pass.h
+pass_sums.c:     pass.h record.h
 pass_products.c: pass.h
 pass_choices.c:  pass.h
 pass_shapes.c:   pass.h record.h
 pass_views.c:    pass.h record.h
+pass_strided.c:  pass.h record.h
 pass_elements.c: pass.h record.h
 pass_simplify.c: pass.h record.h
 program.h: trace.h
@@ -59,7 +62,7 @@ exec.c:    exec.h array.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
-fastad.h:  program.h loop.h tape.h record.h sweep.h emit.h trace.h pass.h
+fastad.h:  program.h loop.h tape.h record.h sweep.h emit.h batch.h trace.h pass.h
 pass_reassociate.c: fastad.h
 roll.h:    trace.h
 roll_order.c:   roll.h
@@ -67,6 +70,7 @@ roll_pattern.c: roll.h
 roll_class.c:   roll.h scalar.h
 roll_operand.c: roll.h record.h
 roll_sum.c:     roll.h record.h
+roll_run.c:     roll.h record.h
 pass_roll.c: fastad.h roll.h
 verify.c:  fastad.h
 dump.c:    fastad.h
@@ -76,6 +80,7 @@ PYTHON = """
 errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
+_batch:       numpy _core
 _program:     errors numpy _core
 _bodies:      errors numpy _core _program _record
 _loops:       numpy _program
@@ -86,13 +91,16 @@ _record:      _core
 _containers:  errors numpy optree _core
 numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
-transforms:   errors numpy _core _record _reverse _containers
+_calls:       errors numpy _core _record _containers
+transforms:   errors numpy _core _record _reverse _containers _calls
+matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
+batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
 compile:      errors numpy _core _bodies _containers _record _program
-scan:         numpy _bodies _containers _core _loops _program _record _steps transforms
-checkpoint:   numpy _bodies _containers _core _record _reverse transforms
+scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
+checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check compile scan checkpoint
+__init__:     errors _core _ops _functions tape transforms matrices batching function compile checkpoint scan
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

@@ -1,4 +1,4 @@
-"""NumPy's functions through fad.compile: recorded at one input, replayed at others, and not recorded again.
+"""NumPy's functions through fad.compile: recorded at one input, replayed at others, without more.
 
 What a rule reads as a plain value is a guard of the recording, and a program with a guard on a
 floating value is recorded anew at every call. So rules do not read them: the first half holds every
@@ -47,7 +47,7 @@ TRUTHS = [
     row("any along", lambda x: np.where(np.any(x > 0, axis=1, keepdims=True), x, -x), (4, 2)),
     row("all where", lambda x: x if np.all(x > 5, where=x > 9) else -x, (3, 2)),
     row("any of 0-d", lambda x: x * 3 if np.any(x) else x, ()),
-    row("any of nothing", lambda x: x if np.any(x) else x, (0,)),
+    row("any of nothing", lambda x: -x if np.any(x) else x, (0,)),
     row("count", lambda x: x * np.sum(x > 0), (5,)),
     row("count along", lambda x: x / np.count_nonzero(x > -9, axis=0), (3, 4)),
     row("share", lambda x: x * np.mean(x > 0), (5,)),
@@ -108,8 +108,9 @@ def check_replay(case, f, once):
     f(*arguments(case))
     for args in others(case):
         replayed, expected = f(*args), once(*args)
-        replayed, expected = ([x] if np.isscalar(x) or isinstance(x, np.ndarray) else x
-                              for x in (replayed, expected))
+        replayed, expected = (
+            [x] if np.isscalar(x) or isinstance(x, np.ndarray) else x for x in (replayed, expected)
+        )
         for own, known in zip(replayed, expected, strict=True):
             assert np.shape(own) == np.shape(known)
             np.testing.assert_allclose(own, known, rtol=1e-9, atol=1e-9)
@@ -166,11 +167,25 @@ def floats_read(f, args):
     return [g for g in guards(f, args) if g[1] == "f" and kinds.get(g[0]) != "PREDICATE"]
 
 
-FLOATS_READ: dict[str, str] = {}
-"""Rows whose rule reads floating values while it is traced, and why."""
+READS = [
+    row("in", lambda x: x * 2 if 0.5 in x else x, (3,), order=0),
+    row("scatter", lambda x: _assigned(x, np.argsort(x)), (4,), order=0),
+    row("value", lambda x: x * x.value, (3,), order=0),
+]
+FLOATS_READ = {
+    "in": "Python's membership test: the Array's own, no rule of NumPy",
+    "value": "what .value is for",
+}
+"""Rows that read floating values while they are traced, and why. No rule of NumPy is among them."""
 
 
-@pytest.mark.parametrize("case", ROWS, ids=repr)
+def _assigned(x, places):
+    y = x * 1.0
+    y[places] = x
+    return y
+
+
+@pytest.mark.parametrize("case", [*ROWS, *READS], ids=repr)
 def test_no_floating_value_is_read(case):
     args = arguments(case)
     read = floats_read(case.f, args)

@@ -7,6 +7,7 @@ them (`fastad.scan`) are differentiated to any order by the same few lines.
 
 import contextlib
 import contextvars
+import copy
 import threading
 from typing import Any
 
@@ -22,6 +23,7 @@ from fastad.errors import UnknownPath
 __all__ = [
     "Body",
     "Derived",
+    "LaneByLane",
     "Recorded",
     "TooManyPaths",
     "apply",
@@ -87,7 +89,28 @@ def apply(rule, operands):
     return _core.call(rule, [operands[i] for i in traced])
 
 
-class _Fixed:
+class LaneByLane:
+    """Rules that fad.vmap applies to one lane after the other."""
+
+    def batch(self, lanes, inputs, over):
+        """Outputs over all lanes; `over` holds the inputs over all lanes, None where all share one."""
+        try:
+            rows = [
+                apply(
+                    copy.copy(self),
+                    [x if many is None else many[i] for x, many in zip(inputs, over, strict=True)],
+                )
+                for i in range(lanes)
+            ]
+        except UnknownPath:
+            raise NotImplementedError(
+                f"{self.__name__}: another lane of fad.vmap takes another path through the function "
+                "than the first one: choose with np.where instead of if, or loop over the lanes"
+            ) from None
+        return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+class _Fixed(LaneByLane):
     """A rule with numbers in place of some operands: the tape holds no copy of them."""
 
     takes_none = True

@@ -9,6 +9,7 @@ import numpy as np
 from fastad import _core
 from fastad._bodies import (
     Derived,
+    LaneByLane,
     Recorded,
     apply,
     dtype_of,
@@ -17,17 +18,17 @@ from fastad._bodies import (
     pushed,
     replay,
 )
+from fastad._calls import outer_recorder
 from fastad._containers import flatten, unflatten
 from fastad._core import Array
 from fastad._core import memory_limit as _memory_limit
 from fastad._record import recording
 from fastad._reverse import sweep
-from fastad.transforms import outer_recorder
 
 __all__ = ["checkpoint"]
 
 
-class _Once:
+class _Once(LaneByLane):
     """The rule of a body that is run once: its node holds the outputs and nothing in between."""
 
     takes_none = True

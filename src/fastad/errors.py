@@ -1,6 +1,10 @@
 """Exceptions of the package."""
 
-__all__ = ["TapeError", "UnknownPath"]
+__all__ = ["LaneError", "TapeError", "UnknownPath", "ValuesNeeded"]
+
+
+class ValuesNeeded(BaseException):  # noqa: N818 - no error: a recording without values starts again with them
+    """A value was asked for while only the form of a function is recorded. Never seen by a user."""
 
 
 class TapeError(RuntimeError):
@@ -13,6 +17,19 @@ class TapeError(RuntimeError):
     >>> x * x
     Traceback (most recent call last):
     fastad.errors.TapeError: the tape of this Array is closed: ...
+    """
+
+
+class LaneError(TypeError):
+    """A value that differs from lane to lane of a vmap was to become a Python number or a branch.
+
+    Examples
+    --------
+    >>> fad.vmap(lambda x: x if x > 0 else -x)(np.array([1.0, -1.0]))
+    Traceback (most recent call last):
+    fastad.errors.LaneError: this value differs from lane to lane of fad.vmap, ...
+    >>> fad.vmap(lambda x: np.where(x > 0, x, -x))(np.array([1.0, -1.0]))
+    array([1., 1.])
     """
 
 

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from fastad import _core
-from fastad._bodies import Recorded, TooManyPaths, apply, dtype_of, is_float, plain
+from fastad._bodies import LaneByLane, Recorded, TooManyPaths, apply, dtype_of, is_float, plain
+from fastad._calls import outer_recorder
 from fastad._containers import flatten, unflatten
 from fastad._core import Array
 from fastad._loops import NewConstants, ReverseRun, Run, Sizes, loop, state_places
 from fastad._program import revolve
 from fastad._record import recording
 from fastad._steps import Pull, Push, chosen, floating, storing
-from fastad.transforms import jvp, outer_recorder, vjp
+from fastad.transforms import jvp, vjp
 
 __all__ = ["scan"]
 
@@ -28,7 +29,7 @@ __all__ = ["scan"]
 # --- the rules -----------------------------------------------------------------------------------
 
 
-class _Scan:
+class _Scan(LaneByLane):
     """The rule of a loop.
 
     Its inputs are those of the first step: carried, then stacked arrays, then constants. Its
@@ -115,7 +116,7 @@ def _zeros(like):
     return np.zeros(np.shape(like), dtype_of(like))
 
 
-class _Reversed:
+class _Reversed(LaneByLane):
     """The rule of a checkpointed loop's vjp.
 
     Its own derivatives are those of the loop that stores all states.

@@ -769,13 +769,18 @@ static void test_dump(void)
     EXPECT(binary(tape, FAD_MUL, v, two, &w) == FAD_OK);
     EXPECT(fad_record_element(tape, w, 3, &y) == FAD_OK);
     EXPECT(binary(tape, FAD_ADD, x, y, &y) == FAD_OK);
+    const ptrdiff_t dims[2] = {2, 3}, strides[2] = {-1, 0};
+    uint32_t side;
+    EXPECT(fad_make_strided(tape, fad_node_shape(tape, w), 2, dims, 4, strides, &side) == FAD_OK);
+    EXPECT(fad_record_strided(tape, w, side, &y) == FAD_OK);
     fad_dump(tape, 0, 100, write_page, &p);
     const char *expected = "%0 = VARIABLE : f64\n"
                            "%1 = VARIABLE : f64[5]\n"
                            "%2 = CONSTANT 2 : f64\n"
                            "%3 = MUL %1 %2 : f64[5]\n"
                            "%4 = ELEMENT %3 #3 : f64\n"
-                           "%5 = ADD %0 %4 : f64\n";
+                           "%5 = ADD %0 %4 : f64\n"
+                           "%6 = STRIDED %3 @4:-1,0 : f64[2,3]\n";
     EXPECT(strcmp(p.text, expected) == 0);
     destroy(tape, &c);
 }

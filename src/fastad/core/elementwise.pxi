@@ -43,6 +43,8 @@ cdef object record_operands(int op, tuple operands):
         dtype = FAD_F64
     if fad_ops[op].kind == FAD_PREDICATE:
         if not any_array(recorder, nodes, arity):
+            if recorder.lanes is not None and (recorder.varies(nodes[0]) or recorder.varies(nodes[arity - 1])):
+                return lane_mask(recorder, op, nodes)
             return np.bool_(scalar_predicate(recorder, op, nodes, arity))
         if floats and not fad_is_float(dtype):
             dtype = FAD_F64
@@ -88,6 +90,14 @@ cdef bint scalar_predicate(Recorder recorder, int op, uint32_t *nodes, int arity
         return recorded_predicate(recorder, op, nodes)
     cdef double x = recorder.tape.values[nodes[0]].number
     return fad_scalar_value(op, x, recorder.tape.values[nodes[arity - 1]].number, 0.0) != 0
+
+
+cdef Array lane_mask(Recorder recorder, int op, uint32_t *nodes):
+    """A predicate of scalars that differ from lane to lane: recorded, as a 0-d truth value."""
+    cdef uint32_t node = 0
+    recorder.check(fad_record_elementwise(recorder.tape, op, nodes, FAD_F64, &node), fad_ops[op].spelled.decode())
+    recorder.check(fad_record_cast(recorder.tape, node, FAD_BOOL, &node), fad_ops[op].spelled.decode())
+    return wrap(recorder, node)
 
 
 cdef bint weak_number(tuple operands):

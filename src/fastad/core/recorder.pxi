@@ -149,10 +149,12 @@ cdef class Recorder:
         return "".join(parts)
 
     def depends_on_before(self, uint32_t node, size_t mark):
-        """Whether `node` depends on an active node older than `mark`."""
+        """Whether `node` depends on an active node older than `mark`, or on the lane of a vmap under way."""
         cdef size_t i
         cdef uint32_t p
         cdef size_t k
+        if self.varies(node):
+            return True
         if node < mark:
             return bool(self.tape.nodes[node].flags & FAD_IS_ACTIVE)
         cdef bytearray seen = bytearray(node + 1 - mark)
@@ -236,32 +238,40 @@ cdef class Recorder:
 
     cdef uint32_t capture(self, Array a) except? 0xfffffffe:
         """The input that stands for an Array of another recorder."""
-        cdef fad_array value
         cdef uint32_t node
+        cdef uint16_t flags
         if self.captured is None:
             raise TapeError("operands were recorded on different tapes")
         key = (<size_t><void *>a.recorder, a.node)
         found = self.captured.get(key)
         if found is not None:
             return found
-        value = fad_value_array(a.recorder.tape, a.node)
+        flags = a.recorder.tape.nodes[a.node].flags
+        value = np.asarray(a.recorder.value_of(a.node))
         if a.recorder.tape.nodes[a.node].op == FAD_CONSTANT:
-            return self.constant_array(to_numpy(&value), FAD_CONSTANT, 0)
-        node = self.constant_array(to_numpy(&value), FAD_VARIABLE, a.recorder.tape.nodes[a.node].flags & FAD_IS_ACTIVE)
+            return self.constant_array(value, FAD_CONSTANT, 0)
+        node = self.constant_array(value, FAD_VARIABLE, FAD_IS_DYNAMIC | (flags & FAD_IS_ACTIVE))
         self.captured[key] = node
         self.captures.append(wrap(a.recorder, a.node))
         return node
 
     # --- guards ---
 
-    def trace(self):
-        """From now on, note every value that reaches Python: what was decided by it holds only where it is the same."""
+    def trace(self, bint dry=False):
+        """From now on, note every value that reaches Python: what was decided by it holds only where it is the same.
+
+        `dry`: compute nothing that depends on an input, and raise ValuesNeeded where such a value is asked for.
+        """
         self.tracing = True
+        self.tape.dry = dry
         self.guards = []
 
     cdef int asked(self, uint32_t node) except -1:
         """The value of `node` is about to reach Python."""
         cdef fad_array array
+        self.read_check(node)
+        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
+            raise ValuesNeeded
         if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
             array = fad_value_array(self.tape, node)
             self.guards.append((node, to_numpy(&array).tobytes()))
@@ -271,10 +281,24 @@ cdef class Recorder:
 
     cdef object value_of(self, uint32_t node):
         cdef fad_array array
+        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
+            raise ValuesNeeded
         if not fad_is_array(self.tape, node):
             return self.tape.values[node].number
         array = fad_value_array(self.tape, node)
         return to_numpy(&array)
+
+    cdef bint varies(self, uint32_t node) except -1:
+        """Whether the node differs from lane to lane of a vmap under way."""
+        return self.lanes is not None and self.lanes.holds(self, node)
+
+    cdef int read_check(self, uint32_t node) except -1:
+        """Refuse to hand out a value of which every lane has its own: Python would take the first one's for all."""
+        if self.varies(node):
+            raise LaneError("this value differs from lane to lane of fad.vmap, which runs f once for all lanes: it cannot "
+                            "decide a branch, be an index or become a Python number or ndarray. Choose with np.where"
+                            "(condition, a, b) instead of if, and stay with NumPy's functions")
+        return 0
 
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe:
         """A node holding a copy of an ndarray of float64, float32, an integer type or bool."""
@@ -306,7 +330,8 @@ cdef class Recorder:
             dims[i] = a.shape[i]
         self.check(fad_shape_intern(self.tape, a.ndim, dims, &shape), "constant")
         self.check(fad_new_array(self.tape, op, flags, 0, 0, 0, dtype, shape, &node), "constant")
-        memcpy(self.tape.values[node].array.data, cnp.PyArray_DATA(a), cnp.PyArray_NBYTES(a))
+        if self.tape.values[node].array.data != NULL:
+            memcpy(self.tape.values[node].array.data, cnp.PyArray_DATA(a), cnp.PyArray_NBYTES(a))
         return node
 
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe:
@@ -345,16 +370,22 @@ cdef class Recorder:
 
     def input(self, value):
         """An argument of a function that is traced: a variable, of integers or truth values as well."""
+        cdef unsigned flags
         array = np.asarray(value)
-        if array.dtype.kind == "f":
-            return self.variable(value)
         self.require_open()
-        return wrap(self, self.constant_array(array, FAD_VARIABLE, 0))
+        flags = FAD_INHERITED if array.dtype.kind == "f" else FAD_IS_DYNAMIC
+        return wrap(self, self.constant_array(array, FAD_VARIABLE, flags))
+
+    @property
+    def dry(self):
+        """Whether only the form is recorded of what depends on an input."""
+        return bool(self.tape.dry)
 
     def variable(self, value):
         """A new variable with the given value."""
         cdef uint32_t node = 0
         cdef int dtype = -1
+        cdef Array fresh_one
         self.require_open()
         if type(value) is float:
             self.check(fad_push_scalar(self.tape, FAD_VARIABLE, FAD_IS_ACTIVE, 0, 0, 0, value, &node), "variable")
@@ -363,7 +394,7 @@ cdef class Recorder:
             node = self.lift(value, &dtype)
             if self.tape.nodes[node].flags & FAD_IS_ACTIVE:
                 return record(FAD_POS, wrap(self, node))
-            if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
+            if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT or self.varies(node):
                 if not fad_is_float(fad_node_dtype(self.tape, node)):
                     self.check(fad_record_cast(self.tape, node, FAD_F64, &node), "variable")
                 self.check(fad_record_elementwise(self.tape, FAD_POS, &node, -1, &node), "variable")

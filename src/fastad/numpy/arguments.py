@@ -108,6 +108,12 @@ def truth(x):
 class Found:
     """A rule for what is found out about values, and has no derivative: orders, places, tests."""
 
+    leading_axes = False  # whether forward takes lanes as further axes in front
+
+    def batch(self, lanes, inputs, over):
+        """What is found in each lane, by itself."""
+        return found(self if self.leading_axes else _FoundInLanes(self), over[0])
+
     @staticmethod
     def vjp(inputs, outputs, cotangents):
         """No derivative by any input."""
@@ -117,6 +123,24 @@ class Found:
     def jvp(inputs, outputs, tangents):
         """No derivative of any output."""
         return (None,) * len(outputs)
+
+
+class _FoundInLanes(Found):
+    """What a rule finds in each lane, side by side."""
+
+    def __init__(self, rule):
+        self.rule = rule
+
+    def forward(self, values):
+        lanes = [self.rule.forward(lane) for lane in values]
+        if not lanes:  # shapes and types are those of zeros
+            like = self.rule.forward(np.zeros(values.shape[1:], values.dtype))
+            return tuple([np.stack([output])[:0] for output in _tuple(like)])
+        return tuple([np.stack(outputs) for outputs in zip(*map(_tuple, lanes), strict=True)])
+
+
+def _tuple(x):
+    return x if isinstance(x, tuple) else (x,)
 
 
 def found(rule, x):

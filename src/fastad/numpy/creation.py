@@ -104,7 +104,7 @@ def allclose(a, b, rtol=1e-05, atol=1e-08, equal_nan=False):
 
 @implements(np.array_equal)
 def array_equal(a1, a2, equal_nan=False):
-    """Whether two arrays have one shape and equal elements: a plain bool (in `compile` recorded)."""
+    """Whether shapes and elements are equal: a plain bool (in `fastad.compile` recorded)."""
     if not replayed(a1) and not replayed(a2):
         return np.array_equal(value_of(a1), value_of(a2), equal_nan)
     if np.shape(a1) != np.shape(a2):

@@ -10,7 +10,7 @@ done with it. U and V are constants, all else is recorded: derivatives of any or
 
 import numpy as np
 
-from fastad._core import call, is_array, stop, value_of
+from fastad._core import call, emit_reverse, is_array, stop, value_of, varies
 from fastad._record import implements
 
 from .arguments import Found, found
@@ -124,6 +124,8 @@ def cofactors(A):
         return np.ones_like(A)
     if n < 4:
         return _cofactors_of_2(A) if n == 2 else _cofactors_of_3(A)
+    if varies(A):
+        return call(_Cofactors, (A,))[0]
     matrices = np.reshape(A, (-1, n, n))
     (regular,) = found(_Regularity(is_array(A)), matrices)
     if np.all(regular):  # one truth value decides
@@ -132,7 +134,26 @@ def cofactors(A):
     return np.reshape(np.stack(parts), A.shape)
 
 
+class _Cofactors:
+    """Cofactors in a lane: which formula is accurate differs from lane to lane."""
+
+    @staticmethod
+    def forward(A):
+        return (cofactors(A),)
+
+    @staticmethod
+    def batch(lanes, inputs, over):
+        return (cofactors(over[0]),)
+
+    @staticmethod
+    def vjp(inputs, outputs, cotangents):
+        by_minors = _cofactors_by_minors(inputs[0])
+        return emit_reverse(by_minors.recorder, (by_minors,), cotangents, inputs)
+
+
 class _Det:
+    leading_axes = True
+
     @staticmethod
     def forward(A):
         return (np.linalg.det(A),)
@@ -160,13 +181,15 @@ def _inverse(A, logarithm, asked):
     `logarithm` has two more axes than NumPy gives it, and so has `asked`: where a seed is not 0.
     """
     idle = np.logical_and(np.equal(logarithm, -np.inf), np.logical_not(asked))
-    if np.any(idle):  # one truth value decides
+    if varies(idle) or np.any(idle):  # one truth value decides
         A = np.where(idle, np.eye(A.shape[-1]), A)
     return np.linalg.inv(A)
 
 
 class _LogDet:
     """The cotangent of A is that of log|det A| times A⁻ᵀ. The sign has derivative 0."""
+
+    leading_axes = True
 
     @staticmethod
     def forward(A):

@@ -18,7 +18,7 @@ def _initially(initial, rows):
 
 
 def _nothing(function, x, axis, keepdims, initial, where):
-    """NumPy's answer for zeros of the shape of `x`: its own errors, and the shape of an empty result."""
+    """NumPy's answer for zeros like `x`: its own errors, and the shape of an empty result."""
     options = {} if initial is NO_VALUE else {"initial": 0}
     if where is not True:
         options["where"] = np.broadcast_to(True, np.shape(where))

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from fastad._core import call, replayed, value_of
+from fastad._core import call, replayed, reshape, value_of
 from fastad._record import implements
 
 from .arguments import operand, summed_to
@@ -29,12 +29,32 @@ def settled(derivative, *seeds):
     return np.where(functools.reduce(np.logical_or, asked), derivative, 0.0)
 
 
+def _with_axes(over, x, rank):
+    """An operand over all lanes, with one-element axes that make it one of `rank` axes a lane."""
+    if over is None:
+        return x
+    return reshape(over, (over.shape[0], *(1,) * (rank - x.ndim), *x.shape))
+
+
 class _Solve:
     """X = A⁻¹ B. The cotangent of B is Y = A⁻ᵀ X̄, that of A is −Y Xᵀ."""
 
     @staticmethod
     def forward(a, b):
         return (np.linalg.solve(a, b),)
+
+    @staticmethod
+    def batch(lanes, inputs, over):
+        (A, b), (left, right) = inputs, over
+        if b.ndim == 1:
+            column = None if right is None else right[..., None]
+            return (_Solve.batch(lanes, (A, b[:, None]), (left, column))[0][..., 0],)
+        if left is None and A.ndim == 2 and A.size:  # one factorisation for all lanes
+            columns = np.moveaxis(right, -2, 0)
+            x = np.linalg.solve(A, reshape(columns, (len(A), columns.size // len(A))))
+            return (np.moveaxis(reshape(x, columns.shape), 0, -2),)
+        rank = max(A.ndim, b.ndim)
+        return (np.linalg.solve(_with_axes(left, A, rank), _with_axes(right, b, rank)),)
 
     @staticmethod
     def vjp(inputs, outputs, cotangents):
@@ -64,6 +84,8 @@ def solve(a, b):
 
 class _Inverse:
     """B = A⁻¹. The cotangent of A is −Bᵀ B̄ Bᵀ."""
+
+    leading_axes = True
 
     @staticmethod
     def forward(a):
@@ -97,6 +119,8 @@ def _symmetric(x):
 
 class _Cholesky:
     """A = L Lᵀ (Murray, Differentiation of the Cholesky decomposition, 2016: equations 8, 10)."""
+
+    leading_axes = True
 
     @staticmethod
     def forward(a):

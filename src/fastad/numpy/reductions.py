@@ -29,7 +29,18 @@ from .arguments import (
     truth,
 )
 
-__all__ = ["count_like", "count_of", "counted", "floating", "mask_to", "mean", "prod", "reduced", "sum", "total"]
+__all__ = [
+    "count_like",
+    "count_of",
+    "counted",
+    "floating",
+    "mask_to",
+    "mean",
+    "prod",
+    "reduced",
+    "sum",
+    "total",
+]
 
 
 def reduced(primitive, x, axis=None, keepdims=False):
@@ -204,7 +215,7 @@ def all(a, axis=None, out=None, keepdims=False, *, where=True):
 
 @implements(np.count_nonzero)
 def count_nonzero(a, axis=None, *, keepdims=False):
-    """Number of elements other than zero: a plain integer or array (in `compile` a recorded one)."""
+    """Number of elements other than 0: a plain integer or array (in `compile` a recorded one)."""
     if replayed(a):
         return whole(counted(a, axis, keepdims))
     return np.count_nonzero(value_of(a), axis=axis, keepdims=keepdims)

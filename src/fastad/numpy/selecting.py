@@ -60,7 +60,7 @@ def nonzero(a):
 
 
 class _TakenPlaces(Found):
-    """Flat places of what np.take takes from an array of a shape: at `indices`, its only operand."""
+    """Flat places of what np.take takes from an array of a shape, at the indices it is given."""
 
     def __init__(self, shape, axis, mode):
         self.shape = shape
@@ -96,7 +96,7 @@ class _MatchedPlaces(Found):
 
 
 def _gathered(x, rule, indices):
-    """Elements of `x` at the flat places that the rule gives for indices, recorded ones or plain."""
+    """Elements of `x` at the flat places that the rule gives for recorded or plain indices."""
     if replayed(indices) and indices.dtype.kind == "i":
         return gather(x, call(rule, (indices,))[0])
     places = rule.forward(np.asarray(value_of(indices)))

@@ -26,12 +26,15 @@ def _flat(indices, shape, axis):
 class _SortedPlaces(Found):
     """Flat places of the elements in their order along an axis; equal ones stay as they are."""
 
-    def __init__(self, axis):
+    leading_axes = True
+
+    def __init__(self, shape, axis):
+        self.shape = shape
         self.axis = axis
 
     def forward(self, values):
-        order = np.argsort(values, self.axis, kind="stable")
-        return (_flat(order, values.shape, self.axis),)
+        order = np.argsort(values, self.axis - len(self.shape), kind="stable")
+        return (_flat(order, self.shape, self.axis),)
 
 
 class _Searched(Found):
@@ -54,7 +57,7 @@ def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
     axis = normalize_axis_index(axis, a.ndim)
-    return gather(a, found(_SortedPlaces(axis), a)[0])
+    return gather(a, found(_SortedPlaces(a.shape, axis), a)[0])
 
 
 @method("sort")
@@ -72,7 +75,7 @@ def argsort(a, axis=-1, kind=None, order=None, *, stable=None):
 @method("argmax")
 @implements(np.argmax)
 def argmax(a, axis=None, out=None, *, keepdims=False):
-    """Index of the largest value: a plain integer or array (in `fastad.compile` a recorded one)."""
+    """Index of the largest value: a plain integer or array (in `compile` a recorded one)."""
     refuse_out("argmax", out)
     return found(_Searched(np.argmax, axis, keepdims=flag(keepdims)), a)[0]
 
@@ -80,6 +83,6 @@ def argmax(a, axis=None, out=None, *, keepdims=False):
 @method("argmin")
 @implements(np.argmin)
 def argmin(a, axis=None, out=None, *, keepdims=False):
-    """Index of the smallest value: a plain integer or array (in `fastad.compile` a recorded one)."""
+    """Index of the smallest value: a plain integer or array (in `compile` a recorded one)."""
     refuse_out("argmin", out)
     return found(_Searched(np.argmin, axis, keepdims=flag(keepdims)), a)[0]

@@ -1,8 +1,10 @@
 """Variance, standard deviation, weighted average, median."""
 
+import math
+
 import numpy as np
 
-from fastad._core import gather, record, reshape, select, value_of
+from fastad._core import gather, record, reshape, select, value_of, varies
 from fastad._ops import OPS
 from fastad._record import implements, method
 
@@ -129,7 +131,7 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
         return (result, scale) if returned else result
     weights = _weights_like(weights, a, axis)
     scale = np.sum(weights, axis=axis, keepdims=keepdims)
-    if np.any(np.equal(scale, 0)):
+    if not varies(scale) and np.any(np.equal(scale, 0)):
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     result = np.sum(a * weights, axis=axis, keepdims=keepdims) / scale
     return (result, np.broadcast_to(scale, result.shape)) if returned else result
@@ -145,12 +147,16 @@ def _middle(values):
 
 
 class _Middle(Found):
-    """Flat places of the two middle elements of every row."""
+    """Flat places of the two middle elements of every row of an array of a shape."""
+
+    leading_axes = True
+
+    def __init__(self, shape):
+        self.first = np.arange(math.prod(shape)).reshape(shape)[..., 0]
 
     def forward(self, rows):
-        first = np.arange(rows.size).reshape(rows.shape)[..., 0]
         places = _middle(rows)
-        return places[..., 0] + first, places[..., 1] + first
+        return places[..., 0] + self.first, places[..., 1] + self.first
 
 
 @implements(np.median)
@@ -164,7 +170,7 @@ def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
     shape = dropped(a.shape, axes, keepdims)
     if rows.shape[-1] == 0:
         return constant(np.full(shape, np.nan, a.dtype), a)
-    low, high = found(_Middle(), rows)
+    low, high = found(_Middle(rows.shape), rows)
     if rows.shape[-1] % 2:
         return reshape(gather(rows, low), shape)
     return reshape((gather(rows, low) + gather(rows, high)) / 2, shape)
