@@ -170,5 +170,7 @@ void fad_program_prepare(const fad_program *program, char *workspace);
 /* Runs it. `failed` becomes the number of the guard that differs, or guard_count; then the outputs are complete. */
 fad_status fad_program_run(const fad_program *program, char *workspace, char *const *inputs, char *const *outputs,
                            size_t *failed);
+/* The same with all bases in place: workspace, constants, inputs, outputs. */
+fad_status fad_program_steps(const fad_program *program, char *const *bases, size_t *failed);
 
 #endif
