@@ -707,7 +707,10 @@ static fad_status emit_region(emitter *e, const fad_region *r)
     size_t bytes = (size_t)step.strips * step.strip * sizeof(double);
     if (bytes > e->program->strip_bytes)
         e->program->strip_bytes = bytes;
-    return r->n ? push(e, &e->steps, &step) : FAD_OK;
+    if (r->n)
+        return push(e, &e->steps, &step);
+    e->instructions.count = e->first_instruction; /* of no elements: nothing to do */
+    return FAD_OK;
 }
 
 /* --- scalars --- */

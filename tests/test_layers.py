@@ -51,6 +51,8 @@ lower.h:   program.h
 lower.c:   lower.h
 lower_emit.c: lower.h array.h
 lower_fuse.c: lower.h
+program_verify.c: kernels.h
+program_file.c: program.h
 kernels.h: program.h
 kernels.c: kernels.h
 exec.c:    program.h array.h scalar.h ops.def
@@ -82,7 +84,7 @@ transforms:   errors numpy _core _record _reverse _containers
 function:     errors numpy _core _record
 compile:      numpy _core _containers _record _program
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check compile
+__init__:     errors _core _ops _functions _program _record _reverse numpy/ tape transforms function check compile
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

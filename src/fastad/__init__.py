@@ -12,8 +12,9 @@ from fastad._core import Array, set_memory_limit
 from fastad._functions import *  # noqa: F403 - one function for each row of the table
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
+from fastad._program import Program
 from fastad.compile import compile  # noqa: A004
-from fastad.errors import TapeError
+from fastad.errors import ProgramError, TapeError
 from fastad.function import Function
 from fastad.tape import Tape
 from fastad.transforms import (
@@ -36,6 +37,8 @@ __all__ = [
     "OPS",
     "Array",
     "Function",
+    "Program",
+    "ProgramError",
     "Tape",
     "TapeError",
     "compile",

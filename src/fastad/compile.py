@@ -358,6 +358,8 @@ class _Stages:
     def lowered(self, trace):
         """The program of a trace."""
         program = trace.lowered(self.strict)
+        if _core.build_info()["debug"]:
+            program.verify()
         self.tell("lower", program.instructions + program.scalars, "instructions")
         return program
 
@@ -415,6 +417,7 @@ class Compiled:
         self.function, self.options = function, options
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
+        self._origin: tuple[Any, ...] | None = None  # of a transform: how it is made again
         self.clear()
 
     def clear(self) -> None:
@@ -555,7 +558,28 @@ class Compiled:
             if transform.__name__ in ("grad", "value_and_grad"):
                 self._derived[key] = _CompiledGradient(function, self.options, self.function, transform.__name__,
                                                        *args, **dict(keywords))
+            self._derived[key]._origin = (self, *key, along)
         return self._derived[key]
+
+    def __reduce__(self):
+        """Pickled by reference, as functions are; programs are made again where it is loaded."""
+        if self._origin is not None:
+            return _transformed_again, self._origin
+        if _named(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # a decorated function: its name
+        return Compiled, (self.function, self.options)
+
+
+def _named(module, qualname):
+    """What a module calls so, or None."""
+    try:
+        return operator.attrgetter(qualname)(sys.modules[module])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _transformed_again(compiled, transform, args, keywords, along):
+    return compiled._transformed(transform, args, keywords, along)
 
 
 class _CompiledGradient(Compiled):
