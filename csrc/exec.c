@@ -1,8 +1,7 @@
 /* exec.c: runs a program. No allocation, nothing shared but what is read: any number of runs at once, each with a
  * workspace of its own. */
 #include "array.h"
-#include "program.h"
-#include "scalar.h"
+#include "exec.h"
 
 typedef struct {
     const fad_program *program;
@@ -257,53 +256,6 @@ static fad_status run_region(const machine *m, const fad_step *step)
     return FAD_OK;
 }
 
-/* --- scalars --- */
-
-static void run_scalars(const machine *m, const fad_step *step)
-{
-    const fad_scalar_instruction *i = m->program->scalars + step->first, *end = i + step->count;
-    double *w = (double *)m->bases[FAD_IN_WORKSPACE];
-    for (; i < end; i++) {
-        switch (i->op) {
-#define OP(NAME, NUMPY, ARITY, ...)                 \
-    case FAD_##NAME:                                \
-        w[i->to] = SCALAR_##ARITY(NAME, w, i);      \
-        break;
-#define SCALAR_1(NAME, w, i) NAME(w[(i)->a])
-#define SCALAR_2(NAME, w, i) NAME(w[(i)->a], w[(i)->b])
-#define SCALAR_3(NAME, w, i) NAME(w[(i)->a], w[(i)->b], w[(i)->c])
-#include "ops.def"
-#undef OP
-#undef SCALAR_1
-#undef SCALAR_2
-#undef SCALAR_3
-        case FAD_SCALAR_LOAD:
-            memcpy(&w[i->to], m->bases[i->a] + ((uint64_t)i->b << 32 | i->c), sizeof *w);
-            break;
-        case FAD_SCALAR_STORE:
-            memcpy(m->bases[i->a] + ((uint64_t)i->b << 32 | i->c), &w[i->to], sizeof *w);
-            break;
-        case FAD_SCALAR_TO_F32: {
-            float f = (float)w[i->a];
-            memcpy(&w[i->to], &f, sizeof f);
-            break;
-        }
-        case FAD_SCALAR_TO_I64: {
-            int64_t n = (int64_t)w[i->a];
-            memcpy(&w[i->to], &n, sizeof n);
-            break;
-        }
-        case FAD_SCALAR_TO_BOOL: {
-            uint8_t truth = w[i->a] != 0;
-            memcpy(&w[i->to], &truth, sizeof truth);
-            break;
-        }
-        default:
-            break;
-        }
-    }
-}
-
 /* --- other steps --- */
 
 static void run_matmul(const machine *m, const fad_step *step)
@@ -393,7 +345,7 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
             status = run_region(&m, step);
             break;
         case FAD_STEP_SCALARS:
-            run_scalars(&m, step);
+            fad_run_scalars(p->scalars + step->first, step->count, bases);
             break;
         case FAD_STEP_ZERO:
             memset(memory(&m, &step->arguments[0]), 0, step->n);

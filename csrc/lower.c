@@ -27,7 +27,11 @@ fad_window fad_lower_window(const fad_lowering *l, uint32_t node)
 {
     if (l->window[node] != FAD_NO_INDEX)
         return l->windows[l->window[node]];
-    fad_window all = {0, fad_lower_shape(l, node)->strides};
+    const fad_shape *shape = fad_lower_shape(l, node);
+    fad_window all = {0, shape->strides};
+    if (node < l->count && l->source[node] == FAD_FROM_CONSTANT && fad_is_array(l->tape, node) &&
+        fad_trace_repeats(l->tape->values[node].array))
+        all.strides = l->tape->values[node].array->strides; /* one element stands for all */
     return all;
 }
 
@@ -41,8 +45,7 @@ static bool is_dense(const fad_shape *shape, const ptrdiff_t *strides)
 
 bool fad_lower_is_dense(const fad_lowering *l, uint32_t node)
 {
-    return l->window[node] == FAD_NO_INDEX ||
-           is_dense(fad_lower_shape(l, node), l->windows[l->window[node]].strides);
+    return is_dense(fad_lower_shape(l, node), fad_lower_window(l, node).strides);
 }
 
 static bool is_whole(const fad_lowering *l, uint32_t node)
@@ -50,6 +53,36 @@ static bool is_whole(const fad_lowering *l, uint32_t node)
     return l->window[node] == FAD_NO_INDEX ||
            (fad_lower_is_dense(l, node) && l->windows[l->window[node]].offset == 0 &&
             fad_lower_shape(l, node)->size == fad_lower_shape(l, l->root[node])->size);
+}
+
+int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands, size_t *count)
+{
+    const fad_node *n = &l->tape->nodes[node];
+    uint32_t p;
+    *count = fad_ops[n->op].arity;
+    for (size_t k = 0; k < *count; k++) {
+        p = operands[k] = fad_parent(l->tape, node, k);
+        if (l->absorbed[p] != node)
+            continue;
+        const fad_node *product = &l->tape->nodes[p];
+        uint32_t other = k == 0 ? n->b : n->a;
+        operands[0] = product->a;
+        operands[1] = product->op == FAD_MUL ? product->b : product->a;
+        operands[2] = other;
+        *count = 3;
+        return n->op == FAD_ADD ? FAD_SCALAR_MUL_ADD : k == 0 ? FAD_SCALAR_MUL_SUB : FAD_SCALAR_SUB_MUL;
+    }
+    return n->op;
+}
+
+static void read_scalars(const fad_lowering *l, uint32_t node, void (*visit)(void *context, uint32_t node),
+                         void *context)
+{
+    uint32_t operands[3];
+    size_t count;
+    fad_lower_scalar_op(l, node, operands, &count);
+    for (size_t k = 0; k < count; k++)
+        visit(context, operands[k]);
 }
 
 void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
@@ -66,6 +99,10 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
     case FAD_ITEM_STEP:
         if (item->node >= l->count) {
             visit(context, l->copy_of[item->node - l->count]);
+            break;
+        }
+        if (l->source[item->node] == FAD_FROM_SCALARS && l->tape->nodes[item->node].op != FAD_NSUM) {
+            read_scalars(l, item->node, visit, context);
             break;
         }
         for (size_t k = 0; (p = fad_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
@@ -569,8 +606,13 @@ static bool is_scalar_op(const fad_lowering *l, uint32_t node)
 
 static fad_status lower_scalar(fad_lowering *l, uint32_t node)
 {
-    uint32_t p, at, stage = earliest(l, node);
-    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+    uint32_t p, at, stage = earliest(l, node), operands[3];
+    size_t count = 0;
+    bool list = l->tape->nodes[node].op == FAD_NSUM;
+    if (!list)
+        fad_lower_scalar_op(l, node, operands, &count);
+    for (size_t k = 0; (p = list ? fad_parent(l->tape, node, k) : k < count ? operands[k] : FAD_NODE_NONE) !=
+                       FAD_NODE_NONE; k++) {
         TRY(scalar_at(l, p, &at));
         stage = later(stage, at);
     }
@@ -710,13 +752,33 @@ static void count_uses(fad_lowering *l)
         l->uses[l->trace->guards[i]] += 2;
 }
 
+/* A product of scalars that only a sum of scalars reads is computed with it. */
+static void absorb_product(fad_lowering *l, uint32_t sum)
+{
+    for (size_t k = 0; k < 2; k++) {
+        uint32_t p = fad_parent(l->tape, sum, k);
+        const fad_node *n = &l->tape->nodes[p];
+        if ((n->op == FAD_MUL || n->op == FAD_SQUARE) && !(n->flags & FAD_HAS_ARRAY) && l->uses[p] == 1 &&
+            n->flags & FAD_IS_DYNAMIC && l->needed[p] == l->needed[sum] && l->absorbed[sum] == FAD_NO_INDEX) {
+            l->absorbed[p] = sum;
+            return;
+        }
+    }
+}
+
 /* A part (EMBED, STRIDED_ADD, SCATTER_ADD) that only a sum reads is added by the sum itself; the sum's count of uses is flagged. */
 static void absorb(fad_lowering *l)
 {
     uint32_t p;
     for (uint32_t i = 0; i < l->count; i++) {
         const fad_node *n = &l->tape->nodes[i];
-        if (!l->needed[i] || (n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
+        if (!l->needed[i] || !(n->flags & FAD_IS_DYNAMIC))
+            continue;
+        if (!l->strict && (n->op == FAD_ADD || n->op == FAD_SUB) && !(n->flags & FAD_HAS_ARRAY)) {
+            absorb_product(l, i);
+            continue;
+        }
+        if ((n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
             continue;
         bool same = true, any = false;
         for (size_t k = 0; (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++)

@@ -76,6 +76,8 @@ int fad_lower_dtype(const fad_lowering *l, uint32_t node);
 bool fad_lower_is_array(const fad_lowering *l, uint32_t node);
 fad_window fad_lower_window(const fad_lowering *l, uint32_t node);
 bool fad_lower_is_dense(const fad_lowering *l, uint32_t node);
+/* What a scalar instruction for `node` computes: its op, or that of a product fused with the sum that reads it. */
+int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands, size_t *count);
 /* Calls visit(context, node) for everything that an item reads. */
 void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
                      void *context);

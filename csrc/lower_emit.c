@@ -171,6 +171,8 @@ static fad_status place_constant(emitter *e, uint32_t node)
         return FAD_OK;
     e->state[node] |= HAS_ROOM;
     const fad_array *array = e->tape->values[node].array;
+    if (fad_trace_repeats(array))
+        return add_constant(e, array->data, fad_itemsize(array->dtype), &e->where[node]);
     if (fad_contiguous(array))
         return add_constant(e, array->data, (size_t)bytes_of(e, node), &e->where[node]);
     fad_status status = FAD_OK;
@@ -780,10 +782,11 @@ static fad_status emit_scalar_item(emitter *e, const fad_item *item)
 /* An element-wise op reads before it writes: its result may take an operand's place. */
 static fad_status emit_scalar_op(emitter *e, const fad_item *item)
 {
-    uint16_t op = e->tape->nodes[item->node].op;
-    uint32_t units[3] = {0, 0, 0};
-    for (size_t k = 0; k < fad_ops[op].arity; k++)
-        units[k] = unit_of(e, fad_parent(e->tape, item->node, k));
+    uint32_t operands[3], units[3] = {0, 0, 0};
+    size_t count;
+    int op = fad_lower_scalar_op(e->l, item->node, operands, &count);
+    for (size_t k = 0; k < count; k++)
+        units[k] = unit_of(e, operands[k]);
     TRY(free_scalars_of(e, item));
     TRY(make_room(e, item->node));
     return scalar_instruction(e, op, e->where[item->node], units[0], units[1], units[2]);

@@ -67,7 +67,8 @@ static inline bool fad_is_shared(const fad_rewriter *r, uint32_t node)
 fad_status fad_unify(fad_rewriter *r, uint32_t node, uint32_t *out);
 /* Makes room for `count` nodes, before the first of them. */
 fad_status fad_expect_nodes(fad_rewriter *r, size_t count);
-bool fad_same_view(const fad_view *v, const fad_view *w);
+/* Whether the side records of two nodes of one `op` say the same. */
+bool fad_same_side(int op, const void *x, const void *y);
 
 /* pass_fold.c: constants. */
 fad_status fad_make_number(fad_rewriter *r, double value, uint32_t *out);
@@ -112,6 +113,9 @@ size_t fad_view_reads(const fad_view *view, size_t in_part);
 fad_status fad_rewrite_view(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_embed(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_update_view(fad_rewriter *r, uint32_t node, uint32_t *out);
+/* pass_strided.c */
+fad_status fad_rewrite_strided(fad_rewriter *r, uint32_t node, uint32_t *out);
+fad_status fad_rewrite_strided_add(fad_rewriter *r, uint32_t node, uint32_t *out);
 /* pass_elements.c */
 fad_status fad_rewrite_element(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_stack(fad_rewriter *r, uint32_t node, uint32_t *out);

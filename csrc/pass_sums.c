@@ -1,5 +1,6 @@
 /* pass_sums.c: identities of sums and differences. */
 #include "pass.h"
+#include "record.h"
 
 #include <math.h>
 
@@ -10,18 +11,22 @@
             return s_;               \
     } while (0)
 
-/* op(EMBED(a), EMBED(b)) at the same place is EMBED(op(a, b)): exact, 0 + 0 and 0 - 0 are +0. */
+/* op(EMBED(a), EMBED(b)) at the same place is EMBED(op(a, b)): exact, 0 + 0 and 0 - 0 are +0. So it is for
+ * STRIDED_ADD, but for the order of the sum where places coincide. */
 static fad_status meet_embedded(fad_rewriter *r, uint32_t node, uint32_t a, uint32_t b, uint32_t *out)
 {
     fad_tape *tape = r->to;
     fad_node n = tape->nodes[node], x = tape->nodes[a], y = tape->nodes[b];
     uint32_t made;
-    if (x.op != FAD_EMBED || y.op != FAD_EMBED || !fad_same_view(tape->side[x.aux], tape->side[y.aux]))
+    bool strided = x.op == FAD_STRIDED_ADD && !r->strict;
+    if (x.op != y.op || !(x.op == FAD_EMBED || strided) || !fad_same_side(x.op, tape->side[x.aux], tape->side[y.aux]))
         return FAD_OK;
     TRY(fad_make(r, n.op, x.a, y.a, 0, fad_node_dtype(tape, node), &made));
-    if (fad_node_shape(tape, made) != ((const fad_view *)tape->side[x.aux])->part)
+    if (fad_node_shape(tape, made) != fad_node_shape(tape, x.a))
         return FAD_OK;
-    return fad_make_whole(r, made, x.aux, out);
+    size_t mark = tape->count;
+    TRY(strided ? fad_record_strided_add(tape, made, x.aux, &made) : fad_record_embed(tape, made, x.aux, &made));
+    return fad_settle(r, mark, made, out);
 }
 
 /* Exact but for x + 0, which is -0 where x is. */

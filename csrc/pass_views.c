@@ -192,7 +192,7 @@ fad_status fad_rewrite_view(fad_rewriter *r, uint32_t node, uint32_t *out)
         TRY(fad_record_reshape(tape, a, view->part, out));
         return fad_settle(r, mark, *out, out);
     }
-    if ((of.op == FAD_UPDATE_VIEW || of.op == FAD_EMBED) && fad_same_view(view, tape->side[of.aux]))
+    if ((of.op == FAD_UPDATE_VIEW || of.op == FAD_EMBED) && fad_same_side(FAD_VIEW, view, tape->side[of.aux]))
         return fad_stand_in(r, node, of.op == FAD_EMBED ? of.a : of.b, out);
     if (of.op == FAD_EMBED && are_disjoint(view, tape->side[of.aux]))
         return fad_fill_like(r, node, 0.0, out);
@@ -236,7 +236,7 @@ fad_status fad_rewrite_update_view(fad_rewriter *r, uint32_t node, uint32_t *out
         return fad_stand_in(r, node, n.a, out);
     if (view->bijective || (fad_is_number(tape, n.a, &c) && memcmp(&c, &zero, sizeof c) == 0))
         return fad_make_whole(r, n.b, n.aux, out);
-    if (of.op != FAD_UPDATE_VIEW || !fad_same_view(view, tape->side[of.aux]))
+    if (of.op != FAD_UPDATE_VIEW || !fad_same_side(FAD_VIEW, view, tape->side[of.aux]))
         return FAD_OK;
     TRY(fad_record_update_view(tape, of.a, n.b, n.aux, &n.b));
     return fad_settle(r, mark, n.b, out);

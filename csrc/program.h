@@ -71,6 +71,9 @@ enum {
     FAD_SCALAR_TO_F32,
     FAD_SCALAR_TO_I64,
     FAD_SCALAR_TO_BOOL,
+    FAD_SCALAR_MUL_ADD,  /* a*b + c */
+    FAD_SCALAR_MUL_SUB,  /* a*b - c */
+    FAD_SCALAR_SUB_MUL,  /* c - a*b */
     FAD_SCALAR_COUNT
 };
 

@@ -38,11 +38,12 @@ pass.h:    trace.h
 pass_dead.c:     pass.h
 pass_common.c:   pass.h
 pass_fold.c:     pass.h
-pass_sums.c:     pass.h
+pass_sums.c:     pass.h record.h
 pass_products.c: pass.h
 pass_choices.c:  pass.h
 pass_shapes.c:   pass.h record.h
 pass_views.c:    pass.h record.h
+pass_strided.c:  pass.h record.h
 pass_elements.c: pass.h record.h
 pass_simplify.c: pass.h record.h
 program.h: trace.h
@@ -55,7 +56,9 @@ program_verify.c: kernels.h
 program_file.c: program.h
 kernels.h: program.h
 kernels.c: kernels.h
-exec.c:    program.h array.h scalar.h ops.def
+exec.h:    program.h
+exec.c:    exec.h array.h
+exec_scalars.c: exec.h scalar.h ops.def
 fastad.h:  program.h tape.h record.h sweep.h emit.h trace.h pass.h
 pass_reassociate.c: fastad.h
 roll.h:    trace.h

@@ -200,7 +200,7 @@ cdef str scalar_text(fad_scalar_instruction *s):
     if s.op < FAD_ELEMENTWISE_COUNT:
         operands = (s.a, s.b, s.c)[:fad_ops[s.op].arity]
         return f"w{s.to} = {fad_ops[s.op].name.decode()} {', '.join([f'w{k}' for k in operands])}\n"
-    names = ("load", "store", "to f32", "to i64", "to bool")
+    names = ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")
     return f"w{s.to} {names[s.op - FAD_ELEMENTWISE_COUNT]} {s.a} {s.b} {s.c}\n"
 
 
@@ -665,27 +665,67 @@ MISS = object()
 """What Replay gives where the long way must decide."""
 
 
-cdef class Replay:
-    """The program that ran last, for calls with the same number, types and shapes of plain arguments.
+cdef class Path:
+    """A program, how its outputs are packed, and the decisions under which it holds.
 
-    Parameters
+    Attributes
     ----------
     program : Program
     pack : callable or None
-        Makes the result of a list of outputs; None: the only one is the result.
+        Makes the result of the list of outputs; None: the only one is the result.
+    decisions : list of Decision
+        Its guards' places in the tree of all paths.
     """
 
-    cdef Program program
-    cdef object pack
+    cdef readonly Program program
+    cdef readonly object pack
+    cdef readonly list decisions
 
-    def __cinit__(self, Program program, pack):
-        self.program = program
-        self.pack = pack
+    def __init__(self, Program program, pack):
+        self.program, self.pack, self.decisions = program, pack, []
+
+    cdef object result(self, list outputs):
+        return outputs[0] if self.pack is None else self.pack(outputs)
+
+    def packed(self, list outputs):
+        """The result of a run."""
+        return self.result(outputs)
+
+    def other(self, size_t guard, bytes seen):
+        """A path that decides guard number `guard` by `seen`, or None."""
+        decision = (<Decision>self.decisions[guard]).next.get(seen)
+        return None if decision is None else (<Decision>decision).path
+
+
+cdef class Decision:
+    """A guard's place in the tree of paths: for each outcome the next one; `path` is some path below."""
+
+    cdef public dict next
+    cdef public object path
+
+    def __init__(self, path):
+        self.next, self.path = {}, path
+
+
+cdef class Replay:
+    """Calls with plain arguments of the number, types and shapes that a path was recorded for: the short way.
+
+    Attributes
+    ----------
+    path : Path
+        The one that held last.
+    """
+
+    cdef readonly Path path
+
+    def __cinit__(self, Path path):
+        self.path = path
 
     def __call__(self, tuple args):
         cdef char *few[FEW]
         cdef double numbers[FEW]
-        cdef fad_program *program = self.program.program
+        cdef Path path = self.path
+        cdef fad_program *program = path.program.program
         cdef fad_form *form
         cdef Py_ssize_t i, n = len(args)
         cdef uint32_t k
@@ -710,7 +750,12 @@ cdef class Replay:
                 few[i] = <char *>&numbers[i]
             else:
                 return MISS
-        results = []
-        if self.program.run(few, results) is not None:
-            return MISS
-        return results[0] if self.pack is None else self.pack(results)
+        while True:
+            results = []
+            other = path.program.run(few, results)
+            if other is None:
+                self.path = path
+                return path.result(results)
+            path = path.other(other[0], other[1])
+            if path is None:
+                return MISS

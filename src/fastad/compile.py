@@ -22,7 +22,7 @@ from fastad import _core
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import Array
 from fastad._core import memory_limit as _memory_limit
-from fastad._program import MISS, Program, Replay, Trace
+from fastad._program import MISS, Decision, Path, Program, Replay, Trace
 from fastad._record import current_recorder, recording
 
 __all__ = ["CacheInfo", "Compiled", "compile"]
@@ -364,24 +364,6 @@ class _Stages:
         return program
 
 
-class _Path:
-    """A program, and the decisions under which it holds: places in the tree of them."""
-
-    def __init__(self, program, pack):
-        self.program, self.pack = program, pack
-        self.replay = Replay(program, pack)
-        self.decisions = []
-
-
-class _Decision:
-    """A guard's place in the tree: for each outcome the next one; `path` is some path below."""
-
-    __slots__ = ("next", "path")
-
-    def __init__(self, path):
-        self.next, self.path = {}, path
-
-
 class _Paths:
     """The paths of one kind of arguments."""
 
@@ -392,19 +374,14 @@ class _Paths:
     def add(self, path, seen):
         """Put a path in its place."""
         if self.root is None:
-            self.root = _Decision(path)
+            self.root = Decision(path)
         decision = self.root
         for outcome in seen:
             path.decisions.append(decision)
-            decision = decision.next.setdefault(outcome, _Decision(path))
+            decision = decision.next.setdefault(outcome, Decision(path))
         decision.path = path
         self.count += 1
         self.last = path
-
-    def other(self, path, guard, seen):
-        """A path that decides guard number `guard` of `path` by `seen`, or None."""
-        decision = path.decisions[guard].next.get(seen)
-        return None if decision is None else decision.path
 
 
 class Compiled:
@@ -451,13 +428,13 @@ class Compiled:
             if isinstance(outcome, list):
                 paths.last = path
                 self._remember(path, arguments)
-                return outcome[0] if path.pack is None else path.pack(outcome)
-            path = paths.other(path, *outcome)
+                return path.packed(outcome)
+            path = path.other(*outcome)
         return self._first_call(args, kwargs, arguments)
 
     def _remember(self, path, arguments):
         if not arguments.kwargs and len(arguments.inputs) == len(arguments.forms):
-            self._replay = path.replay
+            self._replay = Replay(path)
 
     def _first_call(self, args, kwargs, arguments):
         path = self._compiled(arguments)
@@ -474,7 +451,7 @@ class Compiled:
                 "the function decides by something else than its arguments"
             )
         self._remember(path, arguments)
-        return outcome[0] if path.pack is None else path.pack(outcome)
+        return path.packed(outcome)
 
     def _compiled(self, arguments, strict=False):
         """Record a path at the given arguments; None where there are too many."""
@@ -507,7 +484,7 @@ class Compiled:
         stages = _Stages(self.__name__, strict, self.options.verbose)
         recorded = self._trace(arguments, stages)
         program = stages.lowered(recorded.trace)
-        return _Path(program, _pack(recorded)), recorded.trace.seen
+        return Path(program, _pack(recorded)), recorded.trace.seen
 
     def _trace(self, arguments, stages):
         recorded = _record(self.function, arguments)
@@ -523,7 +500,7 @@ class Compiled:
             outcome = path.program(*arguments.inputs)
             if isinstance(outcome, list):
                 return path.program
-            path = paths.other(path, *outcome)
+            path = path.other(*outcome)
         path = self._compiled(arguments)
         if path is None:
             raise RuntimeError(f"{self.__name__}: more than {self.options.max_paths} paths")
