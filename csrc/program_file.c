@@ -42,11 +42,15 @@ static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[FAD_STEP_COUNT] = {"region", "scalars", "zero", "matmul", "cumsum", "call", "guards"};
-static const char *const CODES[FAD_DO_COUNT] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
-                                                "store", "add", "gather", "put", "scatter-add"};
-static const char *const SCALARS[FAD_SCALAR_COUNT - FAD_ELEMENTWISE_COUNT] = {"scalar load", "scalar store", "to f32", "to i64",
-                                                                           "to bool"};
+static const char *const STEPS[] = {"region", "scalars", "zero", "matmul", "cumsum", "call", "guards"};
+static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
+                                    "store", "add", "gather", "put", "scatter-add"};
+static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",
+                                      "scalar mul-add", "scalar mul-sub", "scalar sub-mul"};
+#define ENTRIES(array) (sizeof(array) / sizeof *(array))
+_Static_assert(ENTRIES(STEPS) == FAD_STEP_COUNT, "every kind of step has a word");
+_Static_assert(ENTRIES(CODES) == FAD_DO_COUNT, "every instruction has a word");
+_Static_assert(ENTRIES(SCALARS) == FAD_SCALAR_COUNT - FAD_ELEMENTWISE_COUNT, "every scalar instruction has a word");
 
 /* A word's number in this build: steps, instructions, scalar instructions of their own, element-wise operations. */
 enum {

@@ -285,7 +285,7 @@ static const char *check_scalar(const fad_program *p, const fad_scalar_instructi
         CHECK(memory_range(p, i->a, (uint64_t)i->b << 32 | i->c, sizeof(double), 1, &r));
         return i->op == FAD_SCALAR_STORE ? writable(p, &r) : NULL;
     }
-    int arity = i->op < FAD_ELEMENTWISE_COUNT ? fad_ops[i->op].arity : 1;
+    int arity = i->op < FAD_ELEMENTWISE_COUNT ? fad_ops[i->op].arity : i->op >= FAD_SCALAR_MUL_ADD ? 3 : 1;
     for (int k = 0; k < arity; k++)
         REQUIRE(operands[k] < units, "an operand is beyond the workspace");
     return NULL;
