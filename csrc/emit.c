@@ -105,6 +105,30 @@ static fad_status times_partial(fad_tape *tape, int product, uint32_t index, siz
     return w.status;
 }
 
+/* Where the operand of extremum `index` ties for it: equal to it, or a NaN (then the extremum is one as well). Also
+ * how many do, over the axes that were reduced. */
+static fad_status ties_of(fad_tape *tape, uint32_t index, uint32_t *mask, uint32_t *count)
+{
+    uint32_t x = tape->nodes[index].a, equal[2] = {x, index}, either[2], number[3];
+    int dtype = fad_node_dtype(tape, index);
+    TRY(fad_record_elementwise(tape, FAD_EQUAL, equal, -1, &either[0]));
+    TRY(fad_record_elementwise(tape, FAD_ISNAN, &x, -1, &either[1]));
+    TRY(fad_record_elementwise(tape, FAD_LOGICAL_OR, either, -1, mask));
+    number[0] = *mask;
+    TRY(fad_constant(tape, 1.0, &number[1]));
+    TRY(fad_constant(tape, 0.0, &number[2]));
+    TRY(fad_record_elementwise(tape, FAD_SELECT, number, dtype, count));
+    return fad_record_sum_to(tape, *count, fad_node_shape(tape, index), count);
+}
+
+/* `value` where `mask` is true, else 0. */
+static fad_status chosen(fad_tape *tape, uint32_t mask, uint32_t value, int dtype, uint32_t *out)
+{
+    uint32_t all[3] = {mask, value, 0};
+    TRY(fad_constant(tape, 0.0, &all[2]));
+    return fad_record_elementwise(tape, FAD_SELECT, all, dtype, out);
+}
+
 /* --- which nodes depend on the variables --- */
 
 static fad_status mark_dependents(fad_tape *tape, size_t low, size_t end, size_t count, const uint32_t *wrt,
@@ -220,6 +244,23 @@ static bool is_spaced(const int64_t *offsets, size_t n)
     return true;
 }
 
+/* Few nodes in the order of their offsets, which are then equally spaced more often. */
+static void sort_few(size_t n, int64_t *offsets, uint32_t *nodes)
+{
+    enum { FEW = 64 };
+    for (size_t i = 1; i < n && n <= FEW; i++) {
+        int64_t offset = offsets[i];
+        uint32_t node = nodes[i];
+        size_t to = i;
+        for (; to > 0 && offsets[to - 1] > offset; to--) {
+            offsets[to] = offsets[to - 1];
+            nodes[to] = nodes[to - 1];
+        }
+        offsets[to] = offset;
+        nodes[to] = node;
+    }
+}
+
 /* Zeros of `shape` with `values` added at flat offsets. */
 static fad_status add_at(fad_tape *tape, uint32_t values, size_t n, const int64_t *offsets, const fad_shape *shape,
                          uint32_t *out)
@@ -251,6 +292,7 @@ static fad_status collect_elements(emitter *e, uint32_t index, size_t count, uin
         }
     uint32_t values = 0;
     fad_status ignored = FAD_OK;
+    sort_few(n, offsets, e->scratch);
     status = fad_record_stack(tape, n, e->scratch, &values);
     if (status == FAD_OK)
         status = add_at(tape, values, n, offsets, shape, out);
@@ -332,6 +374,15 @@ static fad_status reverse_update(emitter *e, const fad_node *n, uint32_t g)
     TRY(view ? fad_record_update_view(tape, g, zeros, n->aux, &kept)
              : fad_record_update_at(tape, g, zeros, n->aux, &kept));
     return give(e, n->a, kept);
+}
+
+/* The elements that tie share `g` evenly. */
+static fad_status reverse_extremum(fad_tape *tape, uint32_t index, uint32_t g, uint32_t *out)
+{
+    uint32_t mask, share[2] = {g, 0};
+    TRY(ties_of(tape, index, &mask, &share[1]));
+    TRY(fad_record_elementwise(tape, FAD_DIV, share, -1, &share[0]));
+    return chosen(tape, mask, share[0], fad_node_dtype(tape, index), out);
 }
 
 static fad_status reverse_list(emitter *e, const fad_node *n, uint32_t g)
@@ -425,6 +476,10 @@ static fad_status reverse_node(emitter *e, uint32_t index, uint32_t g)
         break;
     case FAD_SUM_TO:
         TRY(fad_record_broadcast_to(tape, g, fad_node_shape(tape, n.a), &out));
+        break;
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        TRY(reverse_extremum(tape, index, g, &out));
         break;
     case FAD_ELEMENT:
         return contribute(e, n.a, g, n.aux);
@@ -575,6 +630,16 @@ static fad_status forward_matmul(forward *f, const fad_node *n, uint32_t *out)
     return FAD_OK;
 }
 
+/* The mean of the tangents of the elements that tie. */
+static fad_status forward_extremum(forward *f, uint32_t index, uint32_t t, uint32_t *out)
+{
+    uint32_t mask, mean[2];
+    TRY(ties_of(f->tape, index, &mask, &mean[1]));
+    TRY(chosen(f->tape, mask, t, fad_node_dtype(f->tape, index), &mean[0]));
+    TRY(fad_record_sum_to(f->tape, mean[0], fad_node_shape(f->tape, index), &mean[0]));
+    return fad_record_elementwise(f->tape, FAD_DIV, mean, -1, out);
+}
+
 static fad_status forward_list(forward *f, const fad_node *n, uint32_t *out)
 {
     fad_tape *tape = f->tape;
@@ -642,6 +707,9 @@ static fad_status forward_node(forward *f, uint32_t index, uint32_t *out)
         return fad_record_broadcast_to(tape, t, fad_node_shape(tape, index), out);
     case FAD_SUM_TO:
         return fad_record_sum_to(tape, t, fad_node_shape(tape, index), out);
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return forward_extremum(f, index, t, out);
     case FAD_ELEMENT:
         return fad_record_element(tape, t, n.aux, out);
     case FAD_GATHER:

@@ -5,11 +5,10 @@
  *   scalar.h  value, partial, tangent of scalars        fad_scalar_value, fad_scalar_partial
  *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_scalars, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
- *   trace.h   a recording on its way to a program         fad_trace_copy
- *   pass.h    traces made smaller                       fad_pass_dead, fad_pass_simplify
- *   program.h what a trace is lowered to, and its run     fad_lower, fad_program_run
- *   pass_reassociate.c  sums of sums as one n-ary sum   fad_pass_reassociate
- *   pass_roll.c         loops of scalars as arrays      fad_pass_roll
+ *   batch.h   operations over lanes as nodes            fad_emit_batch
+ *   trace.h   a recording on its way to a program       fad_trace_copy
+ *   pass_*.c  a trace to a better one                   fad_pass_simplify, fad_pass_reassociate, fad_pass_roll
+ *   program.h what a trace is lowered to, and its run   fad_lower, fad_program_run
  *   verify.c  is a tape well formed?                    fad_verify
  *   dump.c    text form                                 fad_dump
  *
@@ -18,6 +17,7 @@
 #ifndef FASTAD_H
 #define FASTAD_H
 
+#include "batch.h"
 #include "emit.h"
 #include "pass.h"
 #include "program.h"

@@ -58,8 +58,10 @@ static bool is_link(const fad_tape *tape, uint32_t i)
         return false;
     if (n->op == FAD_NSUM)
         return true;
-    return fad_node_shape(tape, n->a) == fad_node_shape(tape, i) && fad_node_dtype(tape, n->a) == fad_node_dtype(tape, i) &&
-           fad_node_shape(tape, n->b) == fad_node_shape(tape, i) && fad_node_dtype(tape, n->b) == fad_node_dtype(tape, i);
+    const fad_shape *shape = fad_node_shape(tape, i);
+    int dtype = fad_node_dtype(tape, i);
+    return fad_node_shape(tape, n->a) == shape && fad_node_dtype(tape, n->a) == dtype &&
+           fad_node_shape(tape, n->b) == shape && fad_node_dtype(tape, n->b) == dtype;
 }
 
 /* How many operands of `node` enter with a plus: the first ones. */

@@ -42,7 +42,8 @@ static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[] = {"region", "scalars", "zero", "matmul", "cumsum", "call", "guards"};
+static const char *const STEPS[] = {"region", "scalars", "zero", "matmul", "cumsum", "extremum", "call",
+                                    "guards"};
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
 static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",

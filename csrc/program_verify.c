@@ -330,13 +330,49 @@ static const char *check_scalars(const fad_program *p, const fad_step *step, uin
     return NULL;
 }
 
-/* Argument `k` of a step: an array of so many bytes. */
+/* An array that a step reads or writes, its shape among the numbers. */
+typedef struct {
+    uint64_t ndim;
+    const int64_t *dims;
+    range range;
+} operand;
+
+/* Argument `k` of a step: a dense array of so many bytes. */
 static const char *check_array(const fad_program *p, const fad_step *step, int k, uint64_t bytes, range *out)
 {
     const fad_argument *a = &step->arguments[k];
-    REQUIRE(fad_is_float(step->dtype) && a->dtype == step->dtype, "its arrays are not of one floating type");
+    REQUIRE(a->dtype == step->dtype, "its arrays are not of one type");
     REQUIRE(a->place != FAD_AT_STRIP, "a strip is no place for an array");
     return memory_range(p, a->base, a->offset, bytes, fad_itemsize(step->dtype), out);
+}
+
+/* Arguments whose numbers are ndim, then the dims, of each in turn. */
+static const char *check_operands(const fad_program *p, const fad_step *step, int count, int64_t least_ndim, operand *o)
+{
+    uint64_t at = step->numbers, bytes;
+    for (int k = 0; k < count; k++) {
+        CHECK(numbers_exist(p, at, 1));
+        int64_t ndim = p->numbers[at++];
+        REQUIRE(ndim >= least_ndim && ndim <= FAD_MAX_NDIM, "it has not the right number of dimensions");
+        CHECK(numbers_exist(p, at, (uint64_t)ndim));
+        o[k].ndim = (uint64_t)ndim;
+        o[k].dims = p->numbers + at;
+        at += o[k].ndim;
+        CHECK(shape_bytes(o[k].dims, o[k].ndim, fad_itemsize(step->dtype), &bytes));
+        CHECK(check_array(p, step, k, bytes, &o[k].range));
+    }
+    return NULL;
+}
+
+/* Whether the first `ndim` dimensions broadcast to those of `wide`. */
+static bool expands(const int64_t *dims, uint64_t ndim, const int64_t *wide, uint64_t wide_ndim)
+{
+    if (ndim > wide_ndim)
+        return false;
+    for (uint64_t d = 0; d < ndim; d++)
+        if (dims[d] != 1 && dims[d] != wide[wide_ndim - ndim + d])
+            return false;
+    return true;
 }
 
 static const char *check_zero(const fad_program *p, const fad_step *step)
@@ -348,49 +384,38 @@ static const char *check_zero(const fad_program *p, const fad_step *step)
     return writable(p, &r);
 }
 
-/* Whether the stacks of a product's operand, of `ndim` dimensions, broadcast to those of the result. */
-static bool stacks_fit(const int64_t *dims, uint64_t ndim, const int64_t *result, uint64_t result_ndim)
-{
-    const int64_t *own = result + (result_ndim - ndim);
-    for (uint64_t d = 0; d + 2 < ndim; d++)
-        if (dims[d] != 1 && dims[d] != own[d])
-            return false;
-    return true;
-}
-
 static const char *check_matmul(const fad_program *p, const fad_step *step)
 {
-    uint64_t at = step->numbers, ndim[3];
-    const int64_t *dims[3];
-    range ranges[3];
-    for (int k = 0; k < 3; k++) {
-        CHECK(numbers_exist(p, at, 1));
-        int64_t n = p->numbers[at++];
-        REQUIRE(n >= 2 && n <= FAD_MAX_NDIM, "a matrix has two dimensions and more");
-        CHECK(numbers_exist(p, at, (uint64_t)n));
-        uint64_t bytes, item = fad_is_float(step->dtype) ? fad_itemsize(step->dtype) : 1;
-        ndim[k] = (uint64_t)n;
-        dims[k] = p->numbers + at;
-        at += ndim[k];
-        CHECK(shape_bytes(dims[k], ndim[k], item, &bytes));
-        CHECK(check_array(p, step, k, bytes, &ranges[k]));
-    }
+    operand o[3];
+    REQUIRE(fad_is_float(step->dtype), "products are of a floating type");
+    CHECK(check_operands(p, step, 3, 2, o));
     REQUIRE(p->loops->matmul[step->dtype].loop, "products of its type have no loop");
-    const int64_t *x = dims[0] + ndim[0] - 2, *y = dims[1] + ndim[1] - 2, *to = dims[2] + ndim[2] - 2;
+    const int64_t *x = o[0].dims + o[0].ndim - 2, *y = o[1].dims + o[1].ndim - 2, *to = o[2].dims + o[2].ndim - 2;
     REQUIRE(x[1] == y[0] && to[0] == x[0] && to[1] == y[1], "its matrices do not fit each other");
-    REQUIRE(ndim[0] <= ndim[2] && ndim[1] <= ndim[2] && stacks_fit(dims[0], ndim[0], dims[2], ndim[2]) &&
-                stacks_fit(dims[1], ndim[1], dims[2], ndim[2]),
-            "its stacks of matrices do not fit each other");
-    REQUIRE(!overlap(&ranges[2], &ranges[0]) && !overlap(&ranges[2], &ranges[1]), "its result overlaps an operand");
-    return writable(p, &ranges[2]);
+    for (int k = 0; k < 2; k++) {
+        REQUIRE(expands(o[k].dims, o[k].ndim - 2, o[2].dims, o[2].ndim - 2), "its stacks do not fit each other");
+        REQUIRE(!overlap(&o[2].range, &o[k].range), "its result overlaps an operand");
+    }
+    return writable(p, &o[2].range);
+}
+
+static const char *check_extremum(const fad_program *p, const fad_step *step)
+{
+    operand o[2];
+    CHECK(check_operands(p, step, 2, 0, o));
+    REQUIRE(step->first <= 1, "it is neither a largest nor a smallest");
+    REQUIRE(expands(o[1].dims, o[1].ndim, o[0].dims, o[0].ndim), "its result is no part of its operand's shape");
+    REQUIRE(!overlap(&o[1].range, &o[0].range), "its result overlaps an operand");
+    return writable(p, &o[1].range);
 }
 
 static const char *check_cumsum(const fad_program *p, const fad_step *step)
 {
     uint64_t bytes;
     range ranges[2];
+    REQUIRE(fad_is_float(step->dtype), "sums are of a floating type");
     CHECK(numbers_exist(p, step->numbers, 4));
-    CHECK(shape_bytes(p->numbers + step->numbers, 3, fad_is_float(step->dtype) ? fad_itemsize(step->dtype) : 1, &bytes));
+    CHECK(shape_bytes(p->numbers + step->numbers, 3, fad_itemsize(step->dtype), &bytes));
     CHECK(check_array(p, step, 0, bytes, &ranges[0]));
     CHECK(check_array(p, step, 1, bytes, &ranges[1]));
     REQUIRE(!overlap(&ranges[1], &ranges[0]), "its result overlaps an operand");
@@ -436,6 +461,7 @@ static const char *check_guards(const fad_program *p, const fad_step *step, uint
 
 static const char *check_step(const fad_program *p, const fad_step *step, progress *done, fad_fault *fault)
 {
+    REQUIRE(step->dtype < FAD_DTYPE_COUNT, "there is no such type");
     switch (step->kind) {
     case FAD_STEP_REGION:
         return check_region(p, step, &done->instructions, fault);
@@ -447,6 +473,8 @@ static const char *check_step(const fad_program *p, const fad_step *step, progre
         return check_matmul(p, step);
     case FAD_STEP_CUMSUM:
         return check_cumsum(p, step);
+    case FAD_STEP_EXTREMUM:
+        return check_extremum(p, step);
     case FAD_STEP_CALL:
         return check_call(p, step, &done->calls);
     case FAD_STEP_GUARDS:
@@ -519,9 +547,18 @@ bool fad_program_verify(const fad_program *p, fad_fault *fault)
 
 static uint64_t times(uint64_t x, uint64_t y) { return y && x > UINT64_MAX / y ? UINT64_MAX : x * y; }
 
+/* Of the dims that follow their number. */
+static uint64_t elements(const int64_t *numbers)
+{
+    uint64_t product = 1;
+    for (int64_t d = 1; d <= numbers[0]; d++)
+        product = times(product, (uint64_t)numbers[d]);
+    return product;
+}
+
 static uint64_t step_work(const fad_program *p, const fad_step *step)
 {
-    const int64_t *numbers = p->numbers + step->numbers;
+    const int64_t *numbers = p->numbers ? p->numbers + step->numbers : NULL;
     uint64_t work = 1;
     switch (step->kind) {
     case FAD_STEP_REGION:
@@ -534,9 +571,10 @@ static uint64_t step_work(const fad_program *p, const fad_step *step)
         work = (uint64_t)numbers[numbers[0]] + 1; /* the last dimension of x */
         numbers += numbers[0] + 1;
         numbers += numbers[0] + 1;
-        for (int64_t d = 1; d <= numbers[0]; d++)
-            work = times(work, (uint64_t)numbers[d]);
-        return work;
+        return times(work, elements(numbers));
+    case FAD_STEP_EXTREMUM:
+        work = elements(numbers); /* result and operand: one may be empty, or one number */
+        return work + elements(numbers + numbers[0] + 1);
     default:
         return step->count;
     }

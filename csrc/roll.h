@@ -22,7 +22,7 @@ typedef struct {
     uint32_t source;      /* in `from`, of an array of the trace */
 } roll_base;
 
-enum { ROLL_NEST = 3, ROLL_MOST_PIECES = 12, ROLL_MOST_BLOCKS = 16 };
+enum { ROLL_NEST = 3, ROLL_MOST_PIECES = 12, ROLL_FEW_PIECES = 4, ROLL_MOST_BLOCKS = 16 };
 
 /* Offsets of a nest of loops, the outermost first: start + i*strides[0] + ... */
 typedef struct {
@@ -37,6 +37,7 @@ typedef enum {
     ROLL_AFFINE,          /* one array, in a nest of loops */
     ROLL_LISTED,          /* scalars, or constants, that differ */
     ROLL_PIECES,          /* a few stretches of the above, end to end */
+    ROLL_ROWS,            /* rows of equal length, and in all of them the same stretches end to end */
     ROLL_GATHER,          /* no order found */
 } roll_kind;
 
@@ -44,12 +45,14 @@ typedef struct {
     roll_kind kind;
     roll_affine affine;   /* UNIFORM, AFFINE */
     uint32_t base;
-    size_t parts;         /* PIECES: stretches. GATHER: bases */
+    size_t parts;         /* PIECES: stretches. ROWS: stretches of a row. GATHER: bases */
+    size_t row;           /* ROWS: the length of one */
 } roll_plan;
 
 /* Number of uses of something by something: hashes of the consumers of a node, to three depths. */
 typedef struct {
     uint32_t one, two, all;
+    uint32_t kinds;       /* a bit for each kind of use */
 } roll_uses;
 
 typedef struct {
@@ -73,7 +76,7 @@ typedef struct {
     size_t room;
     roll_place *operands[4]; /* by slot, and one to spare */
     uint64_t *keys;
-    uint32_t *classes, *members, *list;
+    uint32_t *classes, *members, *list, *merged;
     /* to be given back */
     struct {
         void *p;
@@ -132,6 +135,8 @@ bool roll_refine(const roll_affine *affine, size_t ndim, const ptrdiff_t *dims, 
 size_t roll_stretch(const roll_place *places, size_t n);
 /* The same in several loops if all that follow in this base are; `affine` tells, unless it is a base of scalars. */
 size_t roll_piece(const roll_place *places, size_t n, roll_affine *affine);
+/* The length of a row, and where the stretches in it end; 0: there are no rows. */
+size_t roll_rows(const roll_place *places, size_t n, size_t *ends, size_t *parts);
 void roll_make_plan(const roll_place *places, size_t n, size_t min_width, roll_plan *plan);
 /* The p >= 2 such that every p-th member is a run of its own with order in it; 0 if there is none. */
 size_t roll_period(const roll_place *const *places, const roll_plan *plans, size_t slots, size_t n, size_t min_width);
@@ -166,12 +171,19 @@ fad_status roll_sums(roll *r, const uint32_t *members, size_t n, bool *done);
 /* One sum of scalars, which becomes sums of arrays where its operands are in some. */
 fad_status roll_one_sum(roll *r, uint32_t node);
 
-/* --- pass_roll.c --- */
+/* --- roll_run.c: scalars of one level and op to array nodes --- */
 
 void roll_fill(const roll *r, const uint32_t *members, size_t n, size_t slot, roll_place *places);
 /* The nest of loops in which the operands of `slots` plans come in together; returns its depth. */
 size_t roll_common_nest(const roll *r, const roll_plan *plans, size_t slots, size_t n, ptrdiff_t *dims);
 /* The members of a run are now the elements of `node`, which broadcasts to `dims`. */
 fad_status roll_settle(roll *r, const uint32_t *members, size_t n, size_t ndim, const ptrdiff_t *dims, uint32_t node);
+/* The n nodes of r->members, of which r->list tells where each of `classes` classes ends. */
+fad_status roll_classes(roll *r, size_t classes);
+
+/* --- pass_roll.c --- */
+
+/* Each as a node of its own. */
+fad_status roll_copy_each(roll *r, const uint32_t *nodes, size_t n);
 
 #endif

@@ -11,7 +11,7 @@
     } while (0)
 
 /* Uses split nodes with equal operands into at most so many classes: beyond, they are no roles in a loop's body. */
-enum { MOST_ROLES = 32, MOST_SLOTS = 8 };
+enum { MOST_ROLES = 32, ALMOST = 8, MOST_SLOTS = 8 };
 
 static uint64_t mix(uint64_t h, uint64_t x)
 {
@@ -34,6 +34,7 @@ static void add_use(roll_uses *to, const roll_uses *from, uint32_t how)
     to->one += (uint32_t)mix(1, how);
     to->two += (uint32_t)mix(from->one, how);
     to->all += (uint32_t)mix(from->all, how);
+    to->kinds |= 1u << (mix(2, how) >> 59);
 }
 
 void roll_find_uses(roll *r)
@@ -56,9 +57,11 @@ void roll_find_uses(roll *r)
 
 typedef struct {
     uint64_t key;
-    uint32_t count;       /* 0: free */
-    uint32_t class;       /* FAD_NODE_NONE: none yet */
-    uint32_t class_size;
+    uint64_t operands;         /* the coarser key */
+    uint32_t count;            /* 0: free */
+    uint32_t class;            /* FAD_NODE_NONE: none yet */
+    uint32_t largest;
+    uint32_t smallest, sum, rest;
 } tally;
 
 typedef struct {
@@ -152,22 +155,36 @@ static void hash_operands(const sorter *s)
     }
 }
 
-/* How many classes of uses nodes with equal operands would have. */
+/* What classes of uses nodes with equal operands would have. */
 static fad_status count_roles(sorter *s)
 {
-    tally *e;
+    tally *role;
     clear(&s->roles);
-    for (size_t i = 0; i < s->n; i++) {
-        TRY(count_key(&s->keys, key_of(s, i, BY_ALL_USES), &e));
-        if (e->count == s->r->min_width)
-            TRY(count_key(&s->roles, s->r->keys[i], &e));
+    for (size_t i = 0; i < s->keys.size; i++) {
+        const tally *e = &s->keys.entries[i];
+        if (e->count < s->r->min_width)
+            continue;
+        TRY(count_key(&s->roles, e->operands, &role));
+        role->largest = role->count == 1 || e->count > role->largest ? e->count : role->largest;
+        role->smallest = role->count == 1 || e->count < role->smallest ? e->count : role->smallest;
+        role->sum = role->count == 1 ? e->count : role->sum + e->count;
+    }
+    for (size_t i = 0; i < s->keys.size && s->roles.size; i++) {
+        const tally *e = &s->keys.entries[i];
+        role = find(&s->roles, e->operands);
+        if (role->count && e->count && e->count < s->r->min_width)
+            role->rest += e->count;
     }
     return FAD_OK;
 }
 
-static bool has_too_many_roles(const sorter *s, size_t i)
+/* Whether classes of uses are roles in a loop's body: not many, one as frequent as another, and (almost) all there
+ * is. In a stencil, each distance from the edge would be another class. */
+static bool are_roles(const sorter *s, const tally *e)
 {
-    return s->roles.size && find(&s->roles, s->r->keys[i])->count > MOST_ROLES;
+    const tally *role = find(&s->roles, e->operands);
+    return role->count <= MOST_ROLES && ALMOST * (uint64_t)role->smallest >= (ALMOST - 1) * (uint64_t)role->largest &&
+           ALMOST * (uint64_t)role->rest <= role->sum;
 }
 
 /* Where classes exist that a member could join, the largest of each key. */
@@ -180,9 +197,10 @@ static fad_status enter_classes(sorter *s, fineness f)
         if (class == FAD_NODE_NONE)
             continue;
         TRY(count_key(&s->keys, key_of(s, i, f), &e));
-        if (e->class == FAD_NODE_NONE || r->list[class] > e->class_size) {
+        e->operands = r->keys[i];
+        if (e->class == FAD_NODE_NONE || r->list[class] > e->largest) {
             e->class = class;
-            e->class_size = r->list[class];
+            e->largest = r->list[class];
         }
     }
     return FAD_OK;
@@ -202,15 +220,17 @@ static fad_status sort_by(sorter *s, fineness f)
     tally *e;
     clear(&s->keys);
     TRY(enter_classes(s, f));
-    TRY(f == BY_ALL_USES ? count_roles(s) : FAD_OK);
-    for (size_t i = 0; i < s->n && f != BY_ALL_USES; i++)
-        if (r->classes[i] == FAD_NODE_NONE)
+    for (size_t i = 0; i < s->n; i++)
+        if (r->classes[i] == FAD_NODE_NONE) {
             TRY(count_key(&s->keys, key_of(s, i, f), &e));
+            e->operands = r->keys[i];
+        }
+    TRY(f == BY_OPERANDS ? FAD_OK : count_roles(s));
     for (size_t i = 0; i < s->n; i++) {
-        if (r->classes[i] != FAD_NODE_NONE || (f == BY_ALL_USES && has_too_many_roles(s, i)))
+        if (r->classes[i] != FAD_NODE_NONE)
             continue;
         e = find(&s->keys, key_of(s, i, f));
-        if (e->class == FAD_NODE_NONE && e->count >= r->min_width) {
+        if (e->class == FAD_NODE_NONE && e->count >= r->min_width && (f == BY_OPERANDS || are_roles(s, e))) {
             e->class = s->class_count++;
             r->list[e->class] = 0;
         }

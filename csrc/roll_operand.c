@@ -266,6 +266,32 @@ static fad_status build_pieces(roll *r, const roll_place *places, size_t n, uint
     return fad_record_concatenate(r->to, count, pieces, 0, out);
 }
 
+/* The stretch of `width` places in every row, as an array of two axes. Uses r->operands[3]. */
+static fad_status build_column(roll *r, const roll_place *places, size_t rows, size_t row, size_t width, uint32_t *out)
+{
+    roll_affine nest = {.ndim = 2, .start = places[0].offset, .dims = {(ptrdiff_t)rows, (ptrdiff_t)width}};
+    if (places[0].base >= ROLL_FIRST_ARRAY) {
+        nest.strides[0] = (ptrdiff_t)places[row].offset - (ptrdiff_t)places[0].offset;
+        nest.strides[1] = width > 1 ? (ptrdiff_t)places[1].offset - (ptrdiff_t)places[0].offset : 0;
+        return roll_slice(r, places[0].base, &nest, false, out);
+    }
+    for (size_t i = 0; i < rows; i++)
+        memcpy(r->operands[3] + i * width, places + i * row, width * sizeof *places);
+    TRY(list_of(r, r->operands[3], rows * width, out));
+    return roll_reshape(r, *out, 2, nest.dims, out);
+}
+
+static fad_status build_rows(roll *r, const roll_place *places, size_t n, uint32_t *out)
+{
+    uint32_t columns[ROLL_FEW_PIECES];
+    size_t ends[ROLL_FEW_PIECES], parts, start = 0, row = roll_rows(places, n, ends, &parts);
+    if (row == 0)
+        return FAD_BAD_OPERAND;
+    for (size_t k = 0; k < parts; start = ends[k++])
+        TRY(build_column(r, places + start, n / row, row, ends[k] - start, &columns[k]));
+    return fad_record_concatenate(r->to, parts, columns, 1, out);
+}
+
 /* An index array of n elements, for the caller to fill. */
 static fad_status new_indices(roll *r, size_t n, uint32_t *out, int64_t **data)
 {
@@ -320,6 +346,8 @@ static fad_status fill_pool(roll *r, const roll_place *places, size_t n, pool *p
     return FAD_OK;
 }
 
+static size_t start_of(const roll *r, const pool *p, uint32_t base) { return p->starts[r->scratch[base]]; }
+
 static fad_status gather_from_pool(roll *r, const roll_place *places, size_t n, pool *p, uint32_t *out)
 {
     size_t alone = p->size, constant = alone + p->alone + p->constants;
@@ -334,7 +362,7 @@ static fad_status gather_from_pool(roll *r, const roll_place *places, size_t n, 
     for (size_t i = 0; i < n; i++)
         data[i] = (int64_t)(places[i].base == ROLL_ALONE      ? alone++
                             : places[i].base == ROLL_CONSTANT ? --constant
-                                                              : p->starts[r->scratch[places[i].base]] + places[i].offset);
+                                                              : start_of(r, p, places[i].base) + places[i].offset);
     return fad_record_gather(r->to, all, indices, out);
 }
 
@@ -394,6 +422,9 @@ fad_status roll_build(roll *r, const roll_place *places, size_t n, const roll_pl
         return build_listed(r, places, n, ndim, dims, out);
     case ROLL_PIECES:
         TRY(build_pieces(r, places, n, out));
+        break;
+    case ROLL_ROWS:
+        TRY(build_rows(r, places, n, out));
         break;
     default:
         TRY(plan->parts == 1 ? roll_gather(r, places, n, out) : build_pool(r, places, n, out));

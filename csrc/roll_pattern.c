@@ -96,7 +96,9 @@ size_t roll_stretch(const roll_place *places, size_t n)
     ptrdiff_t d = step_at(places, 0, 1);
     while (c < n && places[c].base == places[0].base && step_at(places, c - 1, 1) == d)
         c++;
-    return c;
+    if (c != 2 || n < 4 || places[2].base != places[0].base || places[3].base != places[0].base)
+        return c;
+    return step_at(places, 1, 1) == step_at(places, 2, 1) ? 1 : 2; /* the second belongs to what follows */
 }
 
 size_t roll_piece(const roll_place *places, size_t n, roll_affine *affine)
@@ -118,6 +120,42 @@ static size_t count_pieces(const roll_place *places, size_t n, size_t most)
     return pieces;
 }
 
+/* Whether places[0 .. width-1] go on in the same way in each of the n / row rows. */
+static bool repeats_in_rows(const roll_place *places, size_t n, size_t row, size_t width)
+{
+    ptrdiff_t step = step_at(places, 0, row);
+    bool array = places[0].base >= ROLL_FIRST_ARRAY;
+    for (size_t i = row; i < n; i += row)
+        for (size_t j = 0; j < width; j++) {
+            if (places[i + j].base != places[j].base)
+                return false;
+            if (array && step_at(places, i + j - row, row) != step)
+                return false;
+        }
+    return true;
+}
+
+static bool are_rows(const roll_place *places, size_t n, size_t row, const size_t *ends, size_t parts)
+{
+    size_t start = 0;
+    bool all = n % row == 0 && n > row;
+    for (size_t k = 0; k < parts && all; start = ends[k++])
+        all = repeats_in_rows(places + start, n - start, row, ends[k] - start);
+    return all;
+}
+
+size_t roll_rows(const roll_place *places, size_t n, size_t *ends, size_t *parts)
+{
+    size_t end = 0;
+    for (size_t k = 0; k < ROLL_FEW_PIECES && end < n; k++) {
+        ends[k] = end += roll_stretch(places + end, n - end);
+        *parts = k + 1;
+        if (k > 0 && are_rows(places, n, end, ends, k + 1))
+            return end;
+    }
+    return 0;
+}
+
 void roll_make_plan(const roll_place *places, size_t n, size_t min_width, roll_plan *plan)
 {
     bool one = same_base(places, n);
@@ -135,7 +173,17 @@ void roll_make_plan(const roll_place *places, size_t n, size_t min_width, roll_p
         return;
     }
     size_t most = n / min_width + 1 < ROLL_MOST_PIECES ? n / min_width + 1 : ROLL_MOST_PIECES;
+    size_t ends[ROLL_FEW_PIECES];
     plan->parts = count_pieces(places, n, most);
+    if (plan->parts > ROLL_FEW_PIECES || plan->parts > most) {
+        size_t parts;
+        plan->row = roll_rows(places, n, ends, &parts);
+        if (plan->row) {
+            plan->kind = ROLL_ROWS;
+            plan->parts = parts;
+            return;
+        }
+    }
     plan->kind = plan->parts <= most ? ROLL_PIECES : ROLL_GATHER;
     if (plan->kind == ROLL_PIECES)
         return;
@@ -164,7 +212,7 @@ size_t roll_period(const roll_place *const *places, const roll_plan *plans, size
 {
     bool disordered = false;
     for (size_t k = 0; k < slots; k++)
-        disordered = disordered || plans[k].kind == ROLL_PIECES || plans[k].kind == ROLL_GATHER;
+        disordered = disordered || plans[k].kind >= ROLL_PIECES;
     slot_demand of_listed = disordered ? ANY_SCALAR : SAME_SCALAR;
     for (size_t p = 2; p <= n / min_width && p <= MOST_PERIOD && 3 * p <= n; p++) {
         bool all = n % p == 0;

@@ -61,7 +61,7 @@ static size_t spaced_slots(const sums *s, size_t slot, ptrdiff_t *d)
     ptrdiff_t next;
     size_t c = 1;
     *d = 0;
-    if (slot + 1 == s->arity || s->plans[slot].affine.ndim > ROLL_NEST || !differs_by(&s->plans[slot], &s->plans[slot + 1], d))
+    if (slot + 1 == s->arity || !differs_by(&s->plans[slot], &s->plans[slot + 1], d))
         return 1;
     while (slot + c < s->arity && differs_by(&s->plans[slot + c - 1], &s->plans[slot + c], &next) && next == *d)
         c++;

@@ -234,6 +234,27 @@ void fad_tape_rewind(fad_tape *tape, size_t mark)
             tape->constants[i].node = 0;
 }
 
+fad_bookmark fad_tape_bookmark(const fad_tape *tape)
+{
+    fad_chunk *chunk = tape->arena.current;
+    fad_bookmark mark = {tape->count, tape->side_count, chunk ? chunk->used : 0, chunk};
+    return mark;
+}
+
+void fad_tape_return(fad_tape *tape, const fad_bookmark *mark)
+{
+    fad_tape_rewind(tape, mark->count);
+    tape->side_count = mark->side_count;
+    if (!mark->chunk) {
+        fad_arena_reset(tape, &tape->arena, SIZE_MAX);
+        return;
+    }
+    for (fad_chunk *chunk = mark->chunk->next; chunk; chunk = chunk->next)
+        chunk->used = 0;
+    mark->chunk->used = mark->used;
+    tape->arena.current = mark->chunk;
+}
+
 void fad_tape_reset(fad_tape *tape, size_t keep)
 {
     fad_status ignored = FAD_OK;

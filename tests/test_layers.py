@@ -23,6 +23,7 @@ tape.h:    ops.h
 tape.c:    tape.h
 array.h:   tape.h
 array.c:   array.h
+extrema.c: array.h
 loops.c:   ops.def array.h scalar.h
 record.h:  tape.h
 record.c:  record.h array.h scalar.h
@@ -32,6 +33,8 @@ strips.c:  ops.def sweep.h array.h
 scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h
+batch.h:   tape.h
+batch.c:   batch.h record.h
 trace.h:   tape.h
 trace.c:   trace.h array.h record.h
 pass.h:    trace.h
@@ -59,7 +62,7 @@ kernels.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h
 exec_scalars.c: exec.h scalar.h ops.def
-fastad.h:  program.h tape.h record.h sweep.h emit.h trace.h pass.h
+fastad.h:  program.h tape.h record.h sweep.h emit.h batch.h trace.h pass.h
 pass_reassociate.c: fastad.h
 roll.h:    trace.h
 roll_order.c:   roll.h
@@ -67,6 +70,7 @@ roll_pattern.c: roll.h
 roll_class.c:   roll.h scalar.h
 roll_operand.c: roll.h record.h
 roll_sum.c:     roll.h record.h
+roll_run.c:     roll.h record.h
 pass_roll.c: fastad.h roll.h
 verify.c:  fastad.h
 dump.c:    fastad.h
@@ -76,6 +80,7 @@ PYTHON = """
 errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
+_batch:       numpy _core
 _program:     errors numpy _core
 _ops:         numpy _core
 _functions:   numpy _core _ops
@@ -83,11 +88,14 @@ _record:      _core
 _containers:  errors numpy optree _core
 numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
-transforms:   errors numpy _core _record _reverse _containers
+_calls:       errors numpy _core _record _containers
+transforms:   errors numpy _core _record _reverse _containers _calls
+matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
+batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
 compile:      numpy _core _containers _record _program
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _program _record _reverse numpy/ tape transforms function check compile
+__init__:     errors _core _ops _functions _program tape transforms matrices batching function compile
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

@@ -13,15 +13,15 @@ from fastad._functions import *  # noqa: F403 - one function for each row of the
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
 from fastad._program import Program
-from fastad.compile import compile  # noqa: A004
-from fastad.errors import ProgramError, TapeError
+from fastad.batching import vmap
+from fastad.compile import compile
+from fastad.errors import LaneError, ProgramError, TapeError
 from fastad.function import Function
+from fastad.matrices import hessian, jacobian
 from fastad.tape import Tape
 from fastad.transforms import (
     grad,
-    hessian,
     hvp,
-    jacobian,
     jvp,
     linearize,
     stop_gradient,
@@ -37,6 +37,7 @@ __all__ = [
     "OPS",
     "Array",
     "Function",
+    "LaneError",
     "Program",
     "ProgramError",
     "Tape",
@@ -55,6 +56,7 @@ __all__ = [
     "stop_gradient",
     "value_and_grad",
     "vjp",
+    "vmap",
     *_elementwise,
 ]
 

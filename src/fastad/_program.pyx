@@ -316,7 +316,7 @@ cdef class Program:
 
     cdef str step_text(self, fad_step *step):
         cdef size_t i
-        cdef str kind = ("region", "scalars", "zero", "matmul", "cumsum", "call", "guards")[step.kind]
+        cdef str kind = ("region", "scalars", "zero", "matmul", "cumsum", "extremum", "call", "guards")[step.kind]
         if step.kind == FAD_STEP_REGION:
             lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
             for i in range(step.first, step.first + step.count):
@@ -333,6 +333,8 @@ cdef class Program:
             return f"matmul {', '.join([self.place(&step.arguments[i]) for i in range(3)])}\n"
         if step.kind == FAD_STEP_CUMSUM:
             return f"cumsum {', '.join([self.place(&step.arguments[i]) for i in range(2)])}\n"
+        if step.kind == FAD_STEP_EXTREMUM:
+            return f"{'max' if step.first else 'min'} {', '.join([self.place(&step.arguments[i]) for i in range(2)])}\n"
         return f"{kind} {step.first} +{step.count}\n"
 
     cdef str instruction_text(self, fad_instruction *at):

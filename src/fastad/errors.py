@@ -1,6 +1,6 @@
 """Exceptions of the package."""
 
-__all__ = ["ProgramError", "TapeError"]
+__all__ = ["LaneError", "ProgramError", "TapeError"]
 
 
 class TapeError(RuntimeError):
@@ -24,4 +24,17 @@ class ProgramError(ValueError):
     >>> fad.Program.from_bytes(b"GIF89a")
     Traceback (most recent call last):
     fastad.errors.ProgramError: byte 0: this is no saved program
+    """
+
+
+class LaneError(TypeError):
+    """A value that differs from lane to lane of a vmap was to become a Python number or a branch.
+
+    Examples
+    --------
+    >>> fad.vmap(lambda x: x if x > 0 else -x)(np.array([1.0, -1.0]))
+    Traceback (most recent call last):
+    fastad.errors.LaneError: this value differs from lane to lane of fad.vmap, ...
+    >>> fad.vmap(lambda x: np.where(x > 0, x, -x))(np.array([1.0, -1.0]))
+    array([1., 1.])
     """

@@ -141,9 +141,9 @@ static bool near(double x, double y, double tolerance)
 static bool same_values(const recording *r, uint32_t a, const fad_tape *y, uint32_t b, double tolerance)
 {
     const fad_tape *x = r->tape;
-    const fad_shape *shape = a != FAD_NODE_NONE ? fad_node_shape(x, a) : b != FAD_NODE_NONE ? fad_node_shape(y, b) : NULL;
-    if (!shape)
+    if (a == FAD_NODE_NONE && b == FAD_NODE_NONE)
         return true;
+    const fad_shape *shape = a != FAD_NODE_NONE ? fad_node_shape(x, a) : fad_node_shape(y, b);
     if (a != FAD_NODE_NONE && b != FAD_NODE_NONE && fad_node_shape(y, b)->size != shape->size)
         return false;
     fad_array p = {0}, q = {0};
@@ -152,7 +152,8 @@ static bool same_values(const recording *r, uint32_t a, const fad_tape *y, uint3
     if (b != FAD_NODE_NONE)
         q = fad_value_array(y, b);
     for (size_t i = 0; i < shape->size; i++) {
-        ptrdiff_t stride_p = shape->ndim && p.data ? p.strides[0] : 0, stride_q = shape->ndim && q.data ? q.strides[0] : 0;
+        ptrdiff_t stride_p = shape->ndim && p.data ? p.strides[0] : 0;
+        ptrdiff_t stride_q = shape->ndim && q.data ? q.strides[0] : 0;
         double u = p.data ? ((double *)p.data)[(ptrdiff_t)i * stride_p] : 0;
         double v = q.data ? ((double *)q.data)[(ptrdiff_t)i * stride_q] : 0;
         if (!near(v, u, tolerance))
@@ -183,8 +184,8 @@ static counts count_nodes(const fad_tape *tape)
 
 static void print_counts(const char *name, const counts *c)
 {
-    printf("  %-28s %8zu nodes: %6zu arrays, %3zu indexed, %6zu scalars (%zu elements), %zu constants\n", name, c->nodes,
-           c->arrays, c->gathers, c->scalars, c->elements, c->constants);
+    printf("  %-20s %7zu nodes: %5zu arrays, %3zu indexed, %5zu scalars (%zu elements), %zu constants\n", name,
+           c->nodes, c->arrays, c->gathers, c->scalars, c->elements, c->constants);
 }
 
 static void write_text(void *context, const char *text) { fputs(text, context); }
@@ -563,7 +564,8 @@ static void heat_square(recording *r, bool periodic, int times)
         size_t edge = periodic ? 0 : 1;
         for (size_t i = edge; i < SIDE - edge; i++)
             for (size_t j = edge; j < SIDE - edge; j++) {
-                size_t up = (i + SIDE - 1) % SIDE, down = (i + 1) % SIDE, left = (j + SIDE - 1) % SIDE, right = (j + 1) % SIDE;
+                size_t up = (i + SIDE - 1) % SIDE, down = (i + 1) % SIDE;
+                size_t left = (j + SIDE - 1) % SIDE, right = (j + 1) % SIDE;
                 uint32_t around = add(r, add(r, u[up][j], u[down][j]), add(r, u[i][left], u[i][right]));
                 next[i][j] = add(r, mul(r, number(r, 0.6), u[i][j]), mul(r, number(r, 0.1), around));
             }
@@ -775,6 +777,77 @@ static void test_random_loops(void)
     }
 }
 
+/* Sums of sums: what is written out, and what is not. */
+static void test_reassociation(void)
+{
+    recording r;
+    fad_tape *tape = NULL;
+    begin(&r);
+    uint32_t x = input(&r, 40), shared = add(&r, at(&r, x, 0), at(&r, x, 1)), s = shared, v = x;
+    for (size_t i = 2; i < 10; i++)
+        s = add(&r, s, at(&r, x, i));
+    s = add(&r, s, number(&r, 0.0));
+    for (size_t i = 10; i < 20; i++)
+        s = sub(&r, s, at(&r, x, i));
+    for (int i = 0; i < 5; i++)
+        v = add(&r, v, op1(&r, FAD_SIN, v == x ? x : v));
+    v = add(&r, add(&r, v, x), op1(&r, FAD_COS, x)); /* of arrays */
+    output(&r, mul(&r, s, shared));
+    output(&r, sub(&r, at(&r, x, 3), at(&r, x, 4)));
+    output(&r, at(&r, v, 7));
+    OK(fad_tape_create(&tape, NULL, &loops, 0));
+    fad_trace out = {.tape = tape};
+    OK(fad_trace_mark(&r.trace));
+    OK(fad_pass_reassociate(&r.trace, &out));
+    EXPECT(verified(tape));
+    size_t sums = 0, terms = 0, differences = 0, negations = 0;
+    for (size_t i = 0; i < tape->count; i++) {
+        const fad_node *n = &tape->nodes[i];
+        sums += n->op == FAD_NSUM;
+        terms += n->op == FAD_NSUM ? ((const fad_list *)tape->side[n->aux])->count : 0;
+        differences += n->op == FAD_SUB;
+        negations += n->op == FAD_NEG;
+    }
+    EXPECT(sums == 2 && terms == (1 + 8 + 10) + 4 && differences == 1 && negations == 10);
+    fad_tape_destroy(tape);
+    EXPECT(check(&r, true, 8, false).right);
+    fad_tape_destroy(r.tape);
+}
+
+/* Outputs of a rule are scalars like others; what the rule reads is read as scalars. */
+static void test_custom_nodes(void)
+{
+    recording r;
+    fad_tape *tapes[2];
+    fad_trace between, out;
+    uint32_t operands[12], first, s;
+    uint8_t dtypes[2] = {FAD_F64, FAD_F64};
+    begin(&r);
+    uint32_t x = input(&r, 12);
+    const fad_shape *shapes[2] = {r.tape->shapes[0], fad_node_shape(r.tape, x)};
+    for (size_t i = 0; i < 12; i++)
+        operands[i] = op1(&r, FAD_SIN, at(&r, x, i));
+    OK(fad_new_custom(r.tape, NULL, 12, operands, 2, dtypes, shapes, &first));
+    memcpy(r.tape->values[first + 1].array->data, r.tape->values[x].array->data, 12 * sizeof(double));
+    s = number(&r, 0.0);
+    for (size_t i = 0; i < 12; i++)
+        s = add(&r, s, mul(&r, first, at(&r, first + 1, i)));
+    output(&r, s);
+    for (int i = 0; i < 2; i++)
+        OK(fad_tape_create(&tapes[i], NULL, &loops, 0));
+    OK(roll_trace(&r.trace, true, 8, tapes, &out, &between));
+    EXPECT(verified(out.tape));
+    size_t customs = 0, products = 0;
+    for (size_t i = 0; i < out.tape->count; i++) {
+        customs += out.tape->nodes[i].op == FAD_CUSTOM && out.tape->nodes[i + 1].op == FAD_OUTPUT;
+        products += out.tape->nodes[i].op == FAD_MUL;
+    }
+    EXPECT(customs == 1 && products == 1);
+    for (int i = 0; i < 2; i++)
+        fad_tape_destroy(tapes[i]);
+    fad_tape_destroy(r.tape);
+}
+
 static void test_the_checker_sees_a_fault(void)
 {
     recording r;
@@ -897,6 +970,8 @@ int main(int count, char **arguments)
     test_layers_for_points();
     test_independent_steps();
     test_a_sequential_recurrence();
+    test_reassociation();
+    test_custom_nodes();
     test_the_checker_sees_a_fault();
     test_irregular();
     test_random_loops();
