@@ -376,7 +376,7 @@ cdef class Program:
         cdef size_t i
         rules = [<object>self.program.calls[i].rule for i in range(self.program.call_count)]
         if rules:
-            names = sorted({getattr(rule, "__qualname__", type(rule).__qualname__) for rule in rules})
+            names = sorted({getattr(rule, "__name__", type(rule).__qualname__) for rule in rules})
             raise ValueError(f"a program that runs Python code cannot be saved: it calls {', '.join(names)}")
         if fad_program_write(self.program, NULL, 0, &size) != FAD_OK:
             raise ValueError("programs cannot be saved on a big-endian machine")

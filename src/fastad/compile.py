@@ -541,7 +541,9 @@ class Compiled:
     def __reduce__(self):
         """Pickled by reference, as functions are; programs are made again where it is loaded."""
         if self._origin is not None:
-            return _transformed_again, self._origin
+            parent, transform, *options = self._origin
+            public = _named(transform.__module__, transform.__qualname__)
+            return _transformed_again, (parent, public, *options)
         if _named(self.__module__, self.__qualname__) is self:
             return self.__qualname__  # a decorated function: its name
         return Compiled, (self.function, self.options)
@@ -555,8 +557,9 @@ def _named(module, qualname):
         return None
 
 
-def _transformed_again(compiled, transform, args, keywords, along):
-    return compiled._transformed(transform, args, keywords, along)
+def _transformed_again(compiled, public, args, keywords, along):
+    """A transform of a compiled function, when it is unpickled."""
+    return compiled._transformed(public.__wrapped__, args, keywords, along)
 
 
 class _CompiledGradient(Compiled):

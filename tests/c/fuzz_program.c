@@ -37,18 +37,37 @@ static void fill(memory *m, const fad_program *p)
         }
 }
 
+static uint64_t sum_of(uint64_t sum, const void *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        sum = (sum ^ ((const unsigned char *)bytes)[i]) * UINT64_C(0x100000001b3);
+    return sum;
+}
+
+/* Of what no run may change: inputs, constants, the scalar constants at the start of the workspace. */
+static uint64_t fixed_sum(const memory *m, const fad_program *p)
+{
+    uint64_t sum = sum_of(0, p->constants, p->constant_bytes);
+    sum = sum_of(sum, m->workspace, p->scalar_constant_count * sizeof(double));
+    for (size_t i = 0; i < p->input_count; i++)
+        sum = sum_of(sum, m->inputs[i], p->inputs[i].bytes);
+    return sum;
+}
+
 static void run_twice(const fad_program *p, tally *t)
 {
     memory m;
     size_t failed;
     allocate(&m, p);
     fill(&m, p);
+    uint64_t before = fixed_sum(&m, p);
     for (int i = 0; i < 2; i++) {
         fad_status status = run_program(p, &m, &failed);
         t->out_of_bounds += status == FAD_BAD_OPERAND;
         t->guarded += status == FAD_OK && failed < p->guard_count;
         t->finished += status == FAD_OK && failed == p->guard_count;
     }
+    EXPECT(fixed_sum(&m, p) == before);
     deallocate(&m, p);
     t->run++;
 }
