@@ -23,6 +23,7 @@ cdef extern from "fastad.h" nogil:
         FAD_IS_ARRAY
         FAD_HAS_ARRAY
         FAD_IS_DYNAMIC
+        FAD_INHERITED
         FAD_NODE_NONE
         FAD_MAX_NDIM
         FAD_MANY
