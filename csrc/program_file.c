@@ -35,15 +35,15 @@
 
 #include "program.h"
 
-enum { VERSION = 1, CRC_FROM = 16, HEADER = 144, LONGEST_WORD = 31 };
+enum { VERSION = 1, CRC_FROM = 16, HEADER = 152, LONGEST_WORD = 31 };
 
 static const unsigned char MAGIC[8] = {0x89, 'F', 'A', 'D', '\r', '\n', 0x1a, '\n'};
 static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[] = {"region", "scalars", "zero", "matmul", "cumsum", "extremum", "call",
-                                    "guards"};
+static const char *const STEPS[] = {"region", "scalars", "zero", "matmul", "cumsum", "extremum", "sum",
+                                    "call",   "guards"};
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
 static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",
@@ -266,7 +266,7 @@ static void set_list(fad_program *p, const list *l, char *data, size_t count)
 
 typedef struct {
     uint32_t version, crc;
-    uint64_t length, nodes, workspace_bytes, strip_bytes, word_bytes, counts[LISTS], words;
+    uint64_t length, strict, nodes, workspace_bytes, strip_bytes, word_bytes, counts[LISTS], words;
 } header;
 
 static void header_fields(codec *c, header *h)
@@ -274,6 +274,7 @@ static void header_fields(codec *c, header *h)
     U32(h->version);
     U32(h->crc);
     U64(h->length);
+    U64(h->strict);
     U64(h->nodes);
     U64(h->workspace_bytes);
     U64(h->strip_bytes);
@@ -363,7 +364,7 @@ static void write_list(codec *c, const fad_program *p, const list *l)
 fad_status fad_program_write(const fad_program *p, char *to, size_t room, size_t *size)
 {
     codec c = {.reading = false};
-    header h = {.version = VERSION, .nodes = p->node_count, .workspace_bytes = p->workspace_bytes,
+    header h = {.version = VERSION, .strict = p->strict, .nodes = p->node_count, .workspace_bytes = p->workspace_bytes,
                 .strip_bytes = p->strip_bytes};
     if (p->call_count || !is_little_endian())
         return FAD_BAD_OPERAND;
@@ -520,6 +521,7 @@ static fad_status read_program(reader *r, fad_program *p)
         status = read_list(r, p, &lists[i], h.counts[i]);
     if (status != FAD_OK)
         return status;
+    p->strict = h.strict != 0;
     p->node_count = (size_t)h.nodes;
     p->workspace_bytes = (size_t)h.workspace_bytes;
     p->strip_bytes = (size_t)h.strip_bytes;

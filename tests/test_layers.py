@@ -99,7 +99,8 @@ transforms:   errors numpy _core _record _reverse _containers _calls
 matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
 batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
-compile:      errors numpy _core _bodies _containers _record _program
+_arguments:   numpy _containers
+compile:      errors numpy _core _arguments _bodies _calls _containers _record _program
 scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
 checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms

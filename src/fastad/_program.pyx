@@ -9,6 +9,8 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from threading import get_ident
+
 import numpy as np
 
 cimport numpy as cnp
@@ -267,6 +269,7 @@ cdef str scalar_text(fad_scalar_instruction *s):
 
 cdef enum:
     WORKSPACES = 8       # that wait for the next call of a program
+    MOST_TRIED = 256     # paths: some that round otherwise may point to each other
     FEW = 16             # inputs and outputs whose addresses need no allocation
 
 
@@ -374,7 +377,7 @@ cdef class Program:
 
     cdef str step_text(self, fad_step *step):
         cdef size_t i
-        cdef str kind = ("region", "scalars", "zero", "matmul", "cumsum", "extremum", "call", "guards")[step.kind]
+        cdef str kind = ("region", "scalars", "zero", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
         if step.kind == FAD_STEP_REGION:
             lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
             for i in range(step.first, step.first + step.count):
@@ -673,22 +676,19 @@ cdef inline char *aligned_start(char *raw) noexcept nogil:
 
 
 cdef int raise_status(fad_status status) except -1:
-    global rule_error
-    if status == FAD_IN_RULE and rule_error is not None:
-        error, rule_error = rule_error, None
-        raise error
+    if status == FAD_IN_RULE:
+        raise rule_errors.pop(get_ident())
     if status == FAD_NO_MEMORY:
         raise MemoryError("no memory to run a program")
     raise IndexError("a program read or wrote outside of an array: an index is out of bounds")
 
 
-cdef object rule_error = None
+cdef dict rule_errors = {}   # by thread: of the rule that ended its run
 
 
 cdef fad_status call_rule(void *context, const fad_program *program, const fad_call *call,
                           char **data) noexcept with gil:
     """Run a rule's forward on plain values."""
-    global rule_error
     cdef uint32_t k
     cdef fad_form *form
     cdef cnp.ndarray array
@@ -714,7 +714,7 @@ cdef fad_status call_rule(void *context, const fad_program *program, const fad_c
             memcpy(data[call.inputs + k], cnp.PyArray_DATA(array), form.bytes)
         return FAD_OK
     except BaseException as error:
-        rule_error = error
+        rule_errors[get_ident()] = error
         return FAD_IN_RULE
 
 
@@ -810,7 +810,7 @@ cdef class Replay:
                 few[i] = <char *>&numbers[i]
             else:
                 return MISS
-        while True:
+        for i in range(MOST_TRIED):
             results = []
             other = path.program.run(few, results)
             if other is None:
@@ -819,6 +819,7 @@ cdef class Replay:
             path = path.other(other[0], other[1])
             if path is None:
                 return MISS
+        return MISS
 
 
 include "program/loop.pxi"        # programs run step after step
