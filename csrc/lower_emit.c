@@ -617,9 +617,7 @@ static void place_strips(const fad_instruction *at, size_t i, const uint32_t *la
 {
     const fad_argument *a = at->arguments, *own = &a[at->count - 1];
     uint32_t dying[4], dying_count = 0;
-    /* The last argument is read, not made, where it has a number already. */
-    bool own_is_read = is_strip(own) && place[own->offset] != FAD_NO_INDEX;
-    for (int k = 0; k + 1 < at->count + own_is_read; k++) {
+    for (int k = 0; k + 1 < at->count || (k < at->count && place[own->offset] != FAD_NO_INDEX); k++) {
         if (!is_strip(&a[k]) || last[a[k].offset] != i)
             continue;
         bool seen = false;
