@@ -81,7 +81,8 @@ errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
 _batch:       numpy _core
-_program:     errors numpy _core
+_schedule:
+_program:     errors numpy _core _schedule
 _ops:         numpy _core
 _functions:   numpy _core _ops
 _record:      _core

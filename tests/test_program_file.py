@@ -364,6 +364,43 @@ def test_debug_builds_verify_what_they_lower(monkeypatch):
     assert fad.compile(lambda x: x**2)(3.0) == 9.0
 
 
+# --- text and drawing ---------------------------------------------------------------------------
+
+
+def test_text_of_scalars_and_guards():
+    text = fad.compile(lambda x: x * x + 1.0 if x > 0 else x).program(2.0).text()
+    assert "w2 = in0+0" in text and "guards, 1\n" in text and "out0+0 = w" in text
+
+
+def test_a_drawing_shows_every_step(tmp_path):
+    from xml.etree import ElementTree
+
+    program = program_of_everything()
+    svg = program.draw(tmp_path / "x.svg")
+    assert (tmp_path / "x.svg").read_text(encoding="utf-8") == svg
+    texts = [node.text for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"in0", "in1", "out0", "out1", "out2", "guards, 1"} <= set(texts)
+    assert sum(text.startswith("region of") for text in texts) == program.text().count("region of")
+
+
+def test_lines_go_from_what_is_written_to_what_reads_it():
+    from fastad._schedule import links
+
+    chain = fad.compile(lambda x: np.sum(np.cumsum(np.sin(x)) ** 2)).program(np.ones(5))
+    steps = chain.schedule()
+    kinds = [text.split()[0] for text, *_ in steps]
+    found = links(steps)
+    sine = next(i for i, (text, *_) in enumerate(steps) if "SIN" in text)
+    cumsum = next(i for i, (text, *_) in enumerate(steps) if "cumsum" in text)
+    total = next(i for i, (text, *_) in enumerate(steps) if "SQUARE" in text)
+    assert found[-1] == [sine] and cumsum in found[sine] and found[cumsum] == [total]
+    assert total in found[kinds.index("zero")] and kinds[found[total][-1]] == "scalars,"
+
+
+def test_a_drawing_of_hardly_anything():
+    assert fad.compile(lambda x: 1.0).program(2.0).draw().startswith("<svg")
+
+
 # --- arguments of a program ---------------------------------------------------------------------
 
 
