@@ -964,6 +964,7 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
         program->loops = tape->loops;
         program->host = tape->host;
         program->node_count = l.count;
+        program->strict = strict;
         status = fad_lower_emit(&l, order, seen, program);
     }
     if (status == FAD_OK)

@@ -9,7 +9,7 @@
             return s_;               \
     } while (0)
 
-enum { LINE = FAD_CACHE_LINE, CLASSES = 256, STRIP_BUDGET = 3 << 13, SHORTEST = 64, LONGEST = 1024 };
+enum { LINE = FAD_CACHE_LINE, CLASSES = 256, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
 
 typedef struct free_block {
     struct free_block *next;

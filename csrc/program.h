@@ -151,6 +151,7 @@ typedef struct fad_program {
     size_t workspace_bytes;         /* without the strips */
     size_t strip_bytes;
     size_t node_count;              /* of the trace that was lowered */
+    bool strict;
 } fad_program;
 
 enum { FAD_CACHE_LINE = 64 };
@@ -169,6 +170,8 @@ void fad_program_prepare(const fad_program *program, char *workspace);
 /* Runs it. `failed` becomes the number of the guard that differs, or guard_count; then the outputs are complete. */
 fad_status fad_program_run(const fad_program *program, char *workspace, char *const *inputs, char *const *outputs,
                            size_t *failed);
+/* The same with all bases in place: workspace, constants, inputs, outputs. */
+fad_status fad_program_steps(const fad_program *program, char *const *bases, size_t *failed);
 
 /* What is wrong with a program, or with a file of one. */
 typedef struct {

@@ -17,7 +17,6 @@ import fastad as fad
 from fastad import _core
 
 GOLDEN = Path(__file__).parent / "golden" / "program"
-HEADER = 144
 
 
 def same_bits(ours, theirs):
@@ -264,9 +263,10 @@ def refusal(data):
         (lambda data: changed(data, 300, b"\xff\xff"), "byte 12: the checksum is not that of the file"),
         (lambda data: sealed(data[:-1]), "a list is longer than the file"),
         (lambda data: sealed(data + b"\0"), "the lists are shorter than the file"),
-        (lambda data: sealed(changed(data, 56, b"\xff" * 8)), "byte 56: a list is longer than the file"),
-        (lambda data: sealed(changed(data, 48, b"\xff" * 8)), "byte 48: the words are longer than the file"),
+        (lambda data: sealed(changed(data, 64, b"\xff" * 8)), "byte 64: a list is longer than the file"),
+        (lambda data: sealed(changed(data, 56, b"\xff" * 8)), "byte 56: the words are longer than the file"),
         (lambda data: sealed(changed(data, 32, b"\xff" * 8)), "byte 24: a size is larger than any memory"),
+        (lambda data: sealed(changed(data, 48, b"\2")), "byte 48: there is no such option"),
         (lambda data: sealed(changed(data, 32, bytes(8))), "program: "),
         (lambda data: sealed(data.replace(b"\x03SIN", b"\x03SIM")), "is not known here (SIM)"),
     ],

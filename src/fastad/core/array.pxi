@@ -80,6 +80,7 @@ cdef class Array:
         if self.depth > DEEPEST_VIEW:
             raise TapeError(f"writing to a view of more than {DEEPEST_VIEW} views of each other: copy it first")
         while True:
+            refuse_outer(a)
             a.node = node
             a.active = tape.nodes[node].flags & FAD_INHERITED
             a.version += 1
@@ -353,6 +354,8 @@ cdef class Array:
         cdef const fad_shape *shape
         cdef uint32_t node = 0
         self.use()
+        if self.recorder.inner is not None:
+            return inside(self)[index]
         if type(index) is int and not self.scalar:
             shape = fad_node_shape(self.recorder.tape, self.node)
             if shape.ndim == 1 and fad_node_dtype(self.recorder.tape, self.node) == FAD_F64:
@@ -374,6 +377,7 @@ cdef class Array:
         cdef uint32_t node = 0, given
         cdef int dtype
         self.use()
+        refuse_outer(self)
         if not fad_is_float(fad_node_dtype(self.recorder.tape, self.node)):
             raise TypeError("only floating-point Arrays can be written to")
         given = self.recorder.lift(value, &dtype)
