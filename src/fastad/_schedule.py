@@ -1,4 +1,4 @@
-"""A program's schedule as SVG: steps from top to bottom, and lines from what is written to what reads it.
+"""A program's schedule as SVG: steps from top to bottom, and lines from writers to readers.
 
 Every step and every input has one line of its own, left of the steps: it starts where the step has
 written, and has an arrow into each later step, and each output, that has any of it. Constants have
@@ -6,6 +6,7 @@ none.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from math import log10
 
@@ -27,7 +28,8 @@ _STYLE = """
 .step{fill:#f6f8fa;stroke:#57606a}
 .input{fill:#ddf4ff;stroke:#0969da}
 .bar{fill:#1a7f37}
-text{font-family:ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:12px;fill:#1f2328}
+text{font-family:ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:12px}
+text{fill:#1f2328}
 .head{font-weight:bold}
 .legend{font-family:system-ui,'DejaVu Sans',Helvetica,Arial,sans-serif;fill:#57606a}
 @media (prefers-color-scheme:dark){
@@ -96,66 +98,98 @@ def _shown(text: str) -> list[str]:
     return lines
 
 
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    attribute = f' class="{kind}"' if kind else ""
+    return f'<text{attribute} x="{x:g}" y="{y:g}">{escape(text)}</text>'
+
+
+def _rect(kind: str, x: float, y: float, width: float, height: float, radius: float = 0) -> str:
+    size = f'width="{width:g}" height="{height:g}"'
+    return f'<rect class="{kind}" x="{x:g}" y="{y:g}" {size} rx="{radius:g}"/>'
+
+
 def _box(x: float, y: float, width: float, lines: list[str], kind: str) -> list[str]:
-    height = len(lines) * LINE + 2 * PAD
-    parts = [f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height}" rx="5"/>']
+    parts = [_rect(kind, x, y, width, len(lines) * LINE + 2 * PAD, 5)]
     for i, line in enumerate(lines):
-        indent = len(line) - len(line.lstrip())
-        head = ' class="head"' if i == 0 else ""
-        at = x + PAD + indent * CHARACTER
-        parts.append(f'<text{head} x="{at:g}" y="{y + PAD + LINE * (i + 0.75):g}">{escape(line.strip())}</text>')
+        at = x + PAD + (len(line) - len(line.lstrip())) * CHARACTER
+        parts.append(_text(at, y + PAD + LINE * (i + 0.75), line.strip(), "" if i else "head"))
     return parts
 
 
-def _arrows(source: float, lane: float, left: float, readers: list[float], colour: str) -> list[str]:
+def _bar(x: float, y: float, n: int) -> list[str]:
+    """A range of `n` elements."""
+    return [_rect("bar", x, y, BAR * max(log10(n), 0.1), 8), _text(x, y + 22, str(n))]
+
+
+def _arrows(start: float, lane: float, left: float, readers: list[float], colour: str) -> list[str]:
     """A line down a lane, with an arrow to the right at every reader."""
-    path = f"M{left:g} {source:g}H{lane:g}V{max(readers):g}"
-    parts = [f'<path d="{path}" fill="none" stroke="{colour}"/>']
+    line = f'fill="none" stroke="{colour}"'
+    parts = [f'<path d="M{left:g} {start:g}H{lane:g}V{max(readers):g}" {line}/>']
     for y in readers:
-        parts.append(f'<path d="M{lane:g} {y:g}H{left - 5:g}" fill="none" stroke="{colour}"/>')
+        parts.append(f'<path d="M{lane:g} {y:g}H{left - 5:g}" {line}/>')
         parts.append(f'<path d="M{left:g} {y:g}l-6 -3v6z" fill="{colour}"/>')
     return parts
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A step, input or output: where it stands, and where lines leave and enter."""
+
+    lines: list[str]
+    elements: int
+    kind: str
+    top: float
+
+    @property
+    def bottom(self) -> float:
+        return self.top + len(self.lines) * LINE + 2 * PAD
+
+    @property
+    def leaves(self) -> float:
+        return self.bottom - PAD
+
+    @property
+    def enters(self) -> float:
+        return self.top + PAD + 0.3 * LINE
+
+
+def _rows(steps: Sequence[Step], inputs: int, outputs: int) -> list[_Row]:
+    rows: list[_Row] = []
+    first_output = inputs + len(steps) - outputs
+    texts = [(f"in{k}", 0) for k in range(inputs)] + [(text, n) for text, n, _, _ in steps]
+    for number, (text, n) in enumerate(texts):
+        kind = "step" if inputs <= number < first_output else "input"
+        rows.append(_Row(_shown(text), n, kind, rows[-1].bottom + GAP if rows else 3.0 * GAP))
+    return rows
+
+
 def draw(steps: Sequence[Step], inputs: int, outputs: int) -> str:
     """The drawing of `Program.schedule()` as SVG."""
-    steps, count = _with_outputs(steps, outputs), len(steps)
-    rows = [([f"in{k}"], 0, "input") for k in range(inputs)]
-    rows += [(_shown(text), n, "step" if i < count else "input") for i, (text, n, _, _) in enumerate(steps)]
-    readers = links(steps)
-    tops, y = [], 2.0 * GAP + LINE
-    for lines, _, _ in rows:
-        tops.append(y)
-        y += len(lines) * LINE + 2 * PAD + GAP
-    enters = [top + PAD + 0.3 * LINE for top in tops]
-    leaves = [top + len(row[0]) * LINE + PAD for top, row in zip(tops, rows, strict=True)]
+    steps = _with_outputs(steps, outputs)
+    rows, found = _rows(steps, inputs, outputs), links(steps)
 
-    def number(source: int) -> int:
-        return -1 - source if source < 0 else inputs + source
+    def row(source: int) -> _Row:
+        return rows[-1 - source if source < 0 else inputs + source]
 
-    spans = {
-        source: (leaves[number(source)], enters[number(those[-1])])
-        for source, those in readers.items()
-    }
-    lanes = _lanes(spans)
+    lanes = _lanes({s: (row(s).leaves, row(those[-1]).enters) for s, those in found.items()})
     left = GAP + LANE * (max(lanes.values(), default=0) + 2)
-    width = max([len(line) for lines, _, _ in rows for line in lines], default=10) * CHARACTER + 2 * PAD
-    parts = []
-    for source, those in readers.items():
-        lane, colour = left - LANE * (lanes[source] + 1.5), _COLOURS[lanes[source] % len(_COLOURS)]
+    longest = max([len(line) for r in rows for line in r.lines], default=0)
+    width = max(longest * CHARACTER + 2 * PAD, 320.0)
+    parts = [_text(GAP, GAP + 8, "from top to bottom; bars: elements (logarithm)", "legend")]
+    for source, those in found.items():
+        at = left - LANE * (lanes[source] + 1.5)
+        colour = _COLOURS[lanes[source] % len(_COLOURS)]
         # Where many lines enter one step, each has a height of its own.
-        heights = [enters[number(r)] + lanes[source] % 5 * 3 for r in those]
-        parts += _arrows(leaves[number(source)], lane, left, heights, colour)
-    for top, (lines, n, kind) in zip(tops, rows, strict=True):
-        parts += _box(left, top, width, lines, kind)
-        if n:
-            length = BAR * max(log10(n), 0.1)
-            parts.append(f'<rect class="bar" x="{left + width + GAP:g}" y="{top + PAD:g}" width="{length:g}" height="8"/>')
-            parts.append(f'<text x="{left + width + GAP:g}" y="{top + PAD + 22:g}">{n}</text>')
-    total = left + width + 2 * GAP + BAR * max([log10(max(n, 10)) for _, n, _ in rows] or [1.0]) + 20
-    legend = f'<text class="legend" x="{GAP}" y="{GAP + 8}">from top to bottom; bars: elements, by their logarithm</text>'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{total:g}" height="{y:g}" viewBox="0 0 {total:g} {y:g}">'
-        f'<style>{_STYLE}</style><rect class="panel" x="0.5" y="0.5" width="{total - 1:g}" height="{y - 1:g}" rx="8"/>'
-        f"{legend}{''.join(parts)}</svg>\n"
-    )
+        heights = [row(r).enters + lanes[source] % 5 * 3 for r in those]
+        parts += _arrows(row(source).leaves, at, left, heights, colour)
+    for r in rows:
+        parts += _box(left, r.top, width, r.lines, r.kind)
+        parts += _bar(left + width + GAP, r.top + PAD, r.elements) if r.elements else []
+    most = max([r.elements for r in rows], default=0)
+    right, bottom = left + width + 2 * GAP + BAR * log10(max(most, 10)) + 20, 2.0 * GAP
+    if rows:
+        bottom = rows[-1].bottom + GAP
+    size = f'width="{right:g}" height="{bottom:g}" viewBox="0 0 {right:g} {bottom:g}"'
+    panel = _rect("panel", 0.5, 0.5, right - 1, bottom - 1, 8)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>{panel}'
+    return f"{head}{''.join(parts)}</svg>\n"
