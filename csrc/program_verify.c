@@ -13,7 +13,7 @@
             return reason_;           \
     } while (0)
 
-enum { MOST_CALL_ARGUMENTS = 256 };
+enum { MOST_CALL_ARGUMENTS = 1024 };
 static const uint64_t MOST_WORK = UINT64_C(1) << 53; /* months */
 
 /* Memory that something reads or writes. Of strips, begin and end are their numbers. */

@@ -84,7 +84,8 @@ errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
 _batch:       numpy _core
-_program:     errors numpy _core
+_schedule:
+_program:     errors numpy _core _schedule
 _bodies:      errors numpy _core _program _record
 _loops:       numpy _program
 _steps:       numpy _bodies _loops
