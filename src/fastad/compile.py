@@ -272,7 +272,7 @@ class _Paths:
     """The paths of one kind of arguments, as a tree of decisions."""
 
     def __init__(self):
-        self.count: int = 0
+        self.all: list[Path] = []
         self.refused: str | None = None  # why nothing is recorded
         self.last: Path | None = None
         self.root: Decision | None = None
@@ -296,11 +296,21 @@ class _Paths:
             decisions, outcome, following = branch
             decisions[outcome] = following
         self.root, self.last = root, path
-        self.count += 1
+        self.all.append(path)
 
 
 class _NotReplayed(Exception):  # noqa: N818 - no error: the function runs as it is
     """No path of a compiled function holds, and no more are recorded."""
+
+
+def _attempt(path, arguments):
+    """What the program of a path gives; None where it fails, which it may if the path does not hold."""
+    try:
+        return path.program(*arguments.inputs)
+    except MemoryError:
+        raise
+    except Exception:  # of a rule, or of an index that is out of bounds
+        return None
 
 
 class Compiled:
@@ -332,7 +342,7 @@ class Compiled:
 
         A transform of it counts for itself: ``fad.grad(f).cache_info()``.
         """
-        paths = sum(paths.count for paths in list(self._paths.values()))
+        paths = sum(len(paths.all) for paths in list(self._paths.values()))
         return CacheInfo(self._calls, self._recordings, len(self._paths), paths)
 
     def __get__(self, owner, kind=None):
@@ -383,13 +393,14 @@ class Compiled:
                     found = self._run_known(arguments)
         if found is None:
             raise _NotReplayed(
-                "it decides by something else than its arguments: such calls are not replayed"
+                "what was recorded does not hold at the arguments that it was recorded at: "
+                "such calls are not replayed"
             )
         return found
 
     def _count(self, arguments):
         paths = self._paths.get(arguments.key)
-        return 0 if paths is None else paths.count
+        return 0 if paths is None else len(paths.all)
 
     def _run_known(self, arguments):
         """As _run, or None where no path holds."""
@@ -397,26 +408,28 @@ class Compiled:
         if paths is None:
             return None
         path = paths.last
-        for _ in range(paths.count + 1):
+        for _ in range(len(paths.all) + 1):  # paths that round otherwise may point to each other
             if path is None:
                 return None
-            try:
-                outcome = path.program(*arguments.inputs)
-            except MemoryError:
-                raise
-            except Exception as error:  # of a rule, or of an index: f says what is wrong, if it is
-                raise _NotReplayed(f"a replay failed: {error}") from None
+            outcome = _attempt(path, arguments)
+            if outcome is None:
+                break
             if isinstance(outcome, list):
                 paths.last = path
                 return path, outcome
             path = path.other(*outcome)
-        return None  # paths that round otherwise point to each other
+        for path in list(paths.all):
+            outcome = _attempt(path, arguments)
+            if isinstance(outcome, list):
+                paths.last = path
+                return path, outcome
+        return None
 
     def _compiled(self, arguments, strict=False):
         """Record a path at the given arguments."""
         with self._lock:
             paths = self._paths.get(arguments.key) or _Paths()
-            if paths.count >= self.options.max_paths and (not strict or self.options.strict):
+            if len(paths.all) >= self.options.max_paths and (not strict or self.options.strict):
                 raise _NotReplayed(
                     f"more than {self.options.max_paths} paths were recorded (see max_paths): "
                     "further ones are not replayed"
