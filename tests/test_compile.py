@@ -1,4 +1,4 @@
-"""fad.compile: what is recorded anew and what is replayed, guards and paths, arguments and results."""
+"""fad.compile: what is recorded anew and what is replayed, guards, paths, arguments, results."""
 
 import gc
 import threading
@@ -258,7 +258,7 @@ def test_a_value_that_decides_and_is_rounded_otherwise(rng):
 
 
 def test_an_index_out_of_range_on_another_path():
-    """Each path computes all its guards: one that does not hold may not be in the way of the others."""
+    """Each path computes all its guards, and one that does not hold is not in the others' way."""
 
     def f(x, i):
         if i < 3:

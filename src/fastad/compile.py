@@ -304,7 +304,7 @@ class _NotReplayed(Exception):  # noqa: N818 - no error: the function runs as it
 
 
 def _attempt(path, arguments):
-    """What the program of a path gives; None where it fails, which it may if the path does not hold."""
+    """What the program of a path gives; None where it fails, as it may if it does not hold."""
     try:
         return path.program(*arguments.inputs)
     except MemoryError:
