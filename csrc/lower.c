@@ -30,7 +30,7 @@ fad_window fad_lower_window(const fad_lowering *l, uint32_t node)
     const fad_shape *shape = fad_lower_shape(l, node);
     fad_window all = {0, shape->strides};
     if (node < l->count && l->source[node] == FAD_FROM_CONSTANT && fad_is_array(l->tape, node) &&
-        fad_trace_repeats(l->tape->values[node].array))
+        fad_repeats(l->tape->values[node].array))
         all.strides = l->tape->values[node].array->strides; /* one element stands for all */
     return all;
 }
@@ -107,8 +107,7 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
         }
         for (size_t k = 0; (p = fad_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
         {
-            uint16_t op = l->tape->nodes[item->node].op;
-            bool dense = (item->kind == FAD_ITEM_STEP && op != FAD_SUM_TO) || (op == FAD_GATHER && k == 0);
+            bool dense = item->kind == FAD_ITEM_STEP || (l->tape->nodes[item->node].op == FAD_GATHER && k == 0);
             visit(context, dense && l->dense[p] != FAD_NO_INDEX ? l->dense[p] : p);
         }
         break;
@@ -431,6 +430,7 @@ static fad_status part_window(fad_lowering *l, uint32_t node, const fad_view *vi
 typedef struct {
     uint32_t from, window, indices;
     ptrdiff_t offset;          /* of a window that is one stretch; else -1 */
+    bool copied;               /* to places that are distinct: nothing is added there, not even to a zero */
 } term;
 
 /* The stretch that a window over `shape` is, as the offset of its first element; -1 where it is none. */
@@ -448,6 +448,7 @@ static fad_status part_term(fad_lowering *l, uint32_t to, uint32_t part, term *o
     out->from = n->a;
     out->window = out->indices = FAD_NO_INDEX;
     out->offset = -1;
+    out->copied = n->op == FAD_EMBED;
     if (n->op == FAD_SCATTER_ADD) {
         out->indices = ((const fad_scatter *)l->tape->side[n->aux])->indices;
         return FAD_OK;
@@ -471,7 +472,7 @@ static bool one_pass(const fad_lowering *l, const term *terms, size_t count)
         if (terms[i].offset < 0 || fad_lower_shape(l, terms[i].from)->size != n ||
             readable_at(l, terms[i].from, n, false) != readable_at(l, terms[0].from, n, false))
             return false;
-    return !l->strict || count == 1;
+    return !l->strict || (count == 1 && terms[0].copied); /* 0 + x is not x where x is -0 */
 }
 
 static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t count)
@@ -487,9 +488,9 @@ static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t 
     terms[0] = first;
     for (size_t i = 0; i < count; i++)
         TRY(store(l, node, false, terms[i].from,
-                  terms[i].indices != FAD_NO_INDEX ? FAD_DO_SCATTER_ADD
-                  : pass && i == 0                 ? FAD_DO_STORE
-                                                   : FAD_DO_ADD,
+                  terms[i].indices != FAD_NO_INDEX                      ? FAD_DO_SCATTER_ADD
+                  : (pass && i == 0) || (count == 1 && terms[0].copied) ? FAD_DO_STORE
+                                                                        : FAD_DO_ADD,
                   terms[i].window, terms[i].indices, earliest(l, node), &when));
     if (!pass)
         return end_stores(l, node, when, true);
@@ -505,23 +506,9 @@ static fad_status lower_part(fad_lowering *l, uint32_t node)
     return add_terms(l, node, &only, 1);
 }
 
-/* A sum as the recording takes it: of the complete operand, as it lies in memory. */
-static fad_status lower_ordered_sum(fad_lowering *l, uint32_t node)
-{
-    uint32_t a = l->tape->nodes[node].a;
-    l->root[node] = node;
-    l->source[node] = FAD_FROM_STEP;
-    l->stage[node] = later(earliest(l, node), readable_at(l, a, ANYWHERE, false));
-    TRY(find_region(l, l->stage[node], 0, FAD_STEP_SUM, &l->region[node]));
-    fad_item item = {FAD_ITEM_STEP, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
-    return add_item(l, l->region[node], &item);
-}
-
 static fad_status lower_sum_to(fad_lowering *l, uint32_t node)
 {
     uint32_t a = l->tape->nodes[node].a, window;
-    if (l->strict)
-        return lower_ordered_sum(l, node);
     const fad_shape *wide = fad_lower_shape(l, a), *shape = fad_lower_shape(l, node);
     ptrdiff_t strides[FAD_MAX_NDIM] = {0};
     size_t missing = wide->ndim - shape->ndim;
@@ -597,7 +584,7 @@ static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
     if (!terms)
         return status;
     for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
-        term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+        term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0, false};
         terms[k] = plain;
         if (l->absorbed[p] == node)
             TRY(part_term(l, node, p, &terms[k]));
@@ -701,8 +688,8 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
     case FAD_STRIDED:
         TRY(make_dense(l, n->a, &dense));
         return lower_strided(l, node, dense);
-    case FAD_SUM_TO:
-        return lower_sum_to(l, node);
+    case FAD_SUM_TO: /* under strict in the order of the recording, of the complete operand */
+        return l->strict ? lower_step(l, node, FAD_STEP_SUM) : lower_sum_to(l, node);
     case FAD_EMBED:
     case FAD_STRIDED_ADD:
     case FAD_SCATTER_ADD:
@@ -784,7 +771,8 @@ static void absorb_product(fad_lowering *l, uint32_t sum)
     }
 }
 
-/* A part (EMBED, STRIDED_ADD, SCATTER_ADD) that only a sum reads is added by the sum itself; the sum's count of uses is flagged. */
+/* A part (EMBED, STRIDED_ADD, SCATTER_ADD) that only a sum reads is added by the sum itself; the sum's count of uses is
+ * flagged. Not if strict: the part's zeros, which are then not added, would make -0 to 0. */
 static void absorb(fad_lowering *l)
 {
     uint32_t p;
@@ -796,7 +784,7 @@ static void absorb(fad_lowering *l)
             absorb_product(l, i);
             continue;
         }
-        if ((n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
+        if (l->strict || (n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
             continue;
         bool same = true, any = false;
         for (size_t k = 0; (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++)
@@ -931,7 +919,7 @@ static size_t most_copies(const fad_lowering *l)
         if (n->op == FAD_CUSTOM)
             copies += ((const fad_custom *)l->tape->side[n->aux])->count;
         else if (n->op == FAD_MATMUL || n->op == FAD_CUMSUM || n->op == FAD_GATHER || n->op == FAD_STRIDED ||
-                 n->op == FAD_MAX_TO || n->op == FAD_MIN_TO)
+                 n->op == FAD_MAX_TO || n->op == FAD_MIN_TO || n->op == FAD_SUM_TO)
             copies += 2;
     }
     return copies;
@@ -976,6 +964,7 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
         program->loops = tape->loops;
         program->host = tape->host;
         program->node_count = l.count;
+        program->strict = strict;
         status = fad_lower_emit(&l, order, seen, program);
     }
     if (status == FAD_OK)

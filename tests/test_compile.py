@@ -552,7 +552,7 @@ def leaves(x):
 @pytest.mark.parametrize("name", [name for name in RESULTS if name != "objects"])
 def test_results(name):
     f = RESULTS[name]
-    compiled = fad.compile(f)
+    compiled = fad.compile(f, strict=True)
     kept = []
     for x in (X, X * 2, -X, X):
         x = x.copy()

@@ -20,15 +20,19 @@ import numpy as np
 
 from fastad import _core
 from fastad._arguments import Arguments, Static, static_places
+from fastad._bodies import hinted
 from fastad._calls import as_argnums
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import memory_limit as _memory_limit
 from fastad._program import MISS, Decision, Path, Program, Replay, Trace
 from fastad._record import current_recorder, recording
+from fastad.errors import UnknownPath, ValuesNeeded
 
 __all__ = ["CacheInfo", "Compiled", "compile"]
 
 MOST_PATHS = 128
+MOST_HINTS = 32  # of paths through the body of a loop
+WORTH_A_DRY_RUN = 1000  # elements of the inputs
 
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
 PASSES = ("simplify", "reassociate", "roll", "simplify")
@@ -136,11 +140,20 @@ class _Recorded(NamedTuple):
 
 
 def _record(function, arguments):
-    """Trace `function` at the given arguments."""
+    """Trace `function` at the given arguments: its form alone where that is worth a try."""
+    if sum(np.size(leaf) for leaf in arguments.inputs) >= WORTH_A_DRY_RUN:
+        try:
+            return _record_once(function, arguments, dry=True)
+        except ValuesNeeded:
+            pass
+    return _record_once(function, arguments, dry=False)
+
+
+def _record_once(function, arguments, dry):
     recorder = _core.Recorder()
     recorder.open(_memory_limit())
     try:
-        recorder.trace()
+        recorder.trace(dry)
         with recording(recorder):
             inputs = [recorder.input(leaf) for leaf in arguments.inputs]
             nodes = [x.node for x in inputs]
@@ -264,6 +277,8 @@ class _Stages:
     def lowered(self, trace):
         """The program of a trace."""
         program = trace.lowered(self.strict)
+        if _core.build_info()["debug"]:
+            program.verify()
         self.tell("lower", program.instructions + program.scalars, "instructions")
         return program
 
@@ -303,16 +318,6 @@ class _NotReplayed(Exception):  # noqa: N818 - no error: the function runs as it
     """No path of a compiled function holds, and no more are recorded."""
 
 
-def _attempt(path, arguments):
-    """What the program of a path gives; None where it fails, as it may if it does not hold."""
-    try:
-        return path.program(*arguments.inputs)
-    except MemoryError:
-        raise
-    except Exception:  # of a rule, or of an index that is out of bounds
-        return None
-
-
 class Compiled:
     """A function that is recorded once and replayed: what `fastad.compile` gives."""
 
@@ -326,6 +331,8 @@ class Compiled:
         self._static = static_places(function, options.static_argnums, options.static_argnames)
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
+        self._hints: dict[Any, list[Any]] = {}
+        self._origin: tuple[Any, ...] | None = None  # of a transform: how it is made again
         self.clear()
 
     def clear(self) -> None:
@@ -389,7 +396,8 @@ class Compiled:
             # A value that decides may be rounded otherwise than recorded, but under strict.
             for strict in (self.options.strict, True):
                 if found is None:
-                    self._compiled(arguments, strict)
+                    with hinted(self._hints):
+                        self._compiled(arguments, strict)
                     found = self._run_known(arguments)
         if found is None:
             raise _NotReplayed(
@@ -411,7 +419,7 @@ class Compiled:
         for _ in range(len(paths.all) + 1):  # paths that round otherwise may point to each other
             if path is None:
                 return None
-            outcome = _attempt(path, arguments)
+            outcome = self._attempt(path, arguments)
             if outcome is None:
                 break
             if isinstance(outcome, list):
@@ -419,10 +427,23 @@ class Compiled:
                 return path, outcome
             path = path.other(*outcome)
         for path in list(paths.all):
-            outcome = _attempt(path, arguments)
+            outcome = self._attempt(path, arguments)
             if isinstance(outcome, list):
                 paths.last = path
                 return path, outcome
+        return None
+
+    def _attempt(self, path, arguments):
+        """What the program of a path gives; None where it fails, as it may if it does not hold."""
+        try:
+            return path.program(*arguments.inputs)
+        except MemoryError:
+            raise
+        except UnknownPath as unknown:  # of a loop inside: what it closes over is recorded anew
+            hints = self._hints.setdefault(unknown.key, [])
+            hints[:] = [unknown.values, *hints[: MOST_HINTS - 1]]
+        except Exception:  # of a rule, or of an index that is out of bounds
+            pass
         return None
 
     def _compiled(self, arguments, strict=False):
@@ -485,8 +506,9 @@ class Compiled:
             return self._along(transform, *args, **kwargs)
         args = tuple(tuple(x) if isinstance(x, list) else x for x in args)
         kwargs = {k: tuple(x) if isinstance(x, list) else x for k, x in kwargs.items()}
-        return self._derive(
-            (transform, args, tuple(kwargs.items())),
+        key = (transform, args, tuple(kwargs.items()))
+        derived = self._derive(
+            key,
             lambda: (
                 _CompiledGradient(
                     transform(f, *args, **kwargs), self.options, self, name, *args, **kwargs
@@ -495,6 +517,8 @@ class Compiled:
                 else Compiled(transform(f, *args, **kwargs), self.options, True)
             ),
         )
+        derived._origin = (self, *key)
+        return derived
 
     def _derive(self, key, make):
         """The compiled function that `make` gives; the same one for the same key."""
@@ -553,6 +577,16 @@ class Compiled:
         apply = functools.partial(self._spread((has_aux, n), name, linear), *primals)
         return (result[0], apply, result[1]) if has_aux else (result, apply)
 
+    def __reduce__(self):
+        """Pickled by reference, as functions are; programs are made again where it is loaded."""
+        if self._origin is not None:
+            parent, transform, *options = self._origin
+            public = _named(transform.__module__, transform.__qualname__)
+            return _transformed_again, (parent, public, *options)
+        if _named(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # a decorated function: its name
+        return Compiled, (self.function, self.options)
+
 
 def _snapshot(x):
     """`x` with copies of its arrays: what may be written to later."""
@@ -581,6 +615,19 @@ class _Method:
             )
             return _Method(transform(self.compiled, argnums=shifted, **given), self.owner)
         return transform(functools.partial(self.compiled.function, self.owner), *args, **kwargs)
+
+
+def _named(module, qualname):
+    """What a module calls so, or None."""
+    try:
+        return operator.attrgetter(qualname)(sys.modules[module])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _transformed_again(compiled, public, args, keywords):
+    """A transform of a compiled function, when it is unpickled."""
+    return public(compiled, *args, **dict(keywords))
 
 
 class _CompiledGradient(Compiled):
