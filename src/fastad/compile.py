@@ -67,9 +67,10 @@ def compile(
     static_argnums, static_argnames : int or str, or a sequence of them
         Arguments whose values (hashable) are part of the recording: another value records anew.
         Arguments that are no numbers or arrays (strings, None, bools, functions) are static by
-        themselves.
+        themselves. Where `f` has names for its arguments, number and name mean the same.
     strict : bool, default False
-        Replay gives the recording's bits. Otherwise sums may be taken in another order and products
+        Replay gives the recording's bits, products of matrices that are transposed in memory
+        apart. Otherwise sums may be taken in another order and products
         fused, and values differ by rounding.
     max_paths : int, default 128
         Most paths recorded for one kind of arguments. Beyond it the function is no longer
@@ -80,14 +81,17 @@ def compile(
     Returns
     -------
     Compiled
-        Callable as `f`. `grad`, `value_and_grad`, `jacobian`, `hessian`, `jvp`, `vjp`, `hvp` and
-        `vmap` of it are compiled too.
+        Callable as `f`. `grad`, `value_and_grad`, `jacobian`, `hessian`, `jvp`, `vjp`, `hvp`,
+        `linearize` and `vmap` of it are compiled too, each with paths and counts of its own.
 
     Notes
     -----
     As in JAX, only arguments are inputs: a global or closure variable that changes after the
     recording is not seen, and side effects (printing, appending to a list) happen while recording
-    only. Arguments are read at every call, so an array that was changed in place is seen.
+    only, which for large arguments may run `f` twice. Objects given as arguments that are no
+    numbers are static: what changes inside of them is not seen. Arguments are read at every call,
+    so an array that was changed in place is seen. Python numbers are inputs as NumPy's are: an int
+    is an int64, and a float promotes a float32 array to float64.
 
     Examples
     --------
