@@ -858,11 +858,11 @@ static fad_status emit_cumsum(emitter *e, uint32_t node)
     return push(e, &e->steps, &step);
 }
 
-/* numbers: ndim, then the dims, of operand and result. */
-static fad_status emit_extremum(emitter *e, uint32_t node)
+/* EXTREMUM or SUM. numbers: ndim, then the dims, of operand and result. */
+static fad_status emit_reduction(emitter *e, uint32_t node, int kind)
 {
     uint32_t arrays[2] = {e->tape->nodes[node].a, node};
-    fad_step step = {.kind = FAD_STEP_EXTREMUM, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
+    fad_step step = {.kind = (uint16_t)kind, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .first = e->tape->nodes[node].op == FAD_MAX_TO, .numbers = (uint32_t)e->numbers.count};
     TRY(make_room(e, node));
     for (int k = 0; k < 2; k++) {
@@ -873,24 +873,6 @@ static fad_status emit_extremum(emitter *e, uint32_t node)
         TRY(push_shape(e, shape));
     }
     return push(e, &e->steps, &step);
-}
-
-/* numbers: as of an extremum, then the operand's strides. */
-static fad_status emit_sum(emitter *e, uint32_t node)
-{
-    uint32_t a = e->tape->nodes[node].a;
-    fad_window w = fad_lower_window(e->l, a);
-    const fad_shape *shape = fad_lower_shape(e->l, a);
-    TRY(emit_extremum(e, node));
-    fad_step *step = (fad_step *)e->steps.data + e->steps.count - 1;
-    step->kind = FAD_STEP_SUM;
-    step->first = 0;
-    step->arguments[0] = memory_of(e, e->l->root[a], w.offset);
-    for (uint32_t i = 0; i < shape->ndim; i++) {
-        int64_t stride = w.strides[i];
-        TRY(push(e, &e->numbers, &stride));
-    }
-    return FAD_OK;
 }
 
 static fad_status new_form(emitter *e, uint32_t node, fad_form *out)
@@ -961,9 +943,9 @@ static fad_status emit_step(emitter *e, const fad_region *r, const char *seen)
     case FAD_STEP_CUMSUM:
         return emit_cumsum(e, node);
     case FAD_STEP_EXTREMUM:
-        return emit_extremum(e, node);
+        return emit_reduction(e, node, r->kind);
     case FAD_STEP_SUM:
-        return emit_sum(e, node);
+        return emit_reduction(e, node, r->kind);
     case FAD_STEP_CALL:
         return emit_call(e, node);
     case FAD_STEP_GUARDS:

@@ -270,6 +270,28 @@ fad_status fad_record_broadcast_to(fad_tape *tape, uint32_t a, const fad_shape *
     return FAD_OK;
 }
 
+/* Adds `from`, summed to the shape of `to`, in an order that depends on the shapes alone and not on where the elements
+ * lie: a program, whose arrays may lie otherwise, gives the same bits. */
+static fad_status add_in_order(fad_tape *tape, const fad_array *to, const fad_array *from)
+{
+    fad_status status = FAD_OK, ignored = FAD_OK;
+    size_t wide = 0, bytes = from->shape->size * fad_itemsize(from->dtype);
+    for (size_t d = 0; d < from->shape->ndim; d++)
+        wide += from->shape->dims[d] > 1;
+    if (wide <= 1 || bytes == 0 || fad_contiguous(from)) {
+        fad_add_reduced(tape->loops, to, from);
+        return FAD_OK;
+    }
+    fad_array dense = {NULL, from->shape, from->shape->strides, from->dtype};
+    dense.data = fad_resize(tape, NULL, 0, bytes, &status);
+    if (!dense.data)
+        return status;
+    fad_copy(&dense, from);
+    fad_add_reduced(tape->loops, to, &dense);
+    fad_resize(tape, dense.data, bytes, 0, &ignored);
+    return FAD_OK;
+}
+
 fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out)
 {
     const fad_shape *from = fad_node_shape(tape, a);
@@ -287,8 +309,7 @@ fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape,
         return FAD_OK;
     fad_array value = fad_value_array(tape, a);
     fad_fill_zero(&to);
-    fad_add_reduced(tape->loops, &to, &value);
-    return FAD_OK;
+    return add_in_order(tape, &to, &value);
 }
 
 fad_status fad_record_extremum_to(fad_tape *tape, int op, uint32_t a, const fad_shape *shape, uint32_t *out)

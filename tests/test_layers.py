@@ -105,7 +105,8 @@ compile:      errors numpy _core _arguments _bodies _calls _containers _record _
 scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
 checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _program tape transforms matrices batching function compile checkpoint scan
+__init__:     errors _core _ops _functions _program tape transforms matrices batching \
+              function compile checkpoint scan
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula
