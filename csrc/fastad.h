@@ -2,6 +2,7 @@
  *
  *   tape.h    nodes, values, shapes, memory             fad_tape_create, fad_push_scalar, ...
  *   record.h  forward pass: compute and append          fad_record_elementwise, fad_record_matmul, ...
+ *   update.h  arrays written to in place                fad_assign_view, fad_hold
  *   scalar.h  value, partial, reverse step of scalars   fad_scalar_reverse
  *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
@@ -17,6 +18,7 @@
 #include "record.h"
 #include "sweep.h"
 #include "tape.h"
+#include "update.h"
 
 /* True where every node has a known op, parents before it, shapes and types that its op allows. Otherwise `*node` is
  * the first offender and `*reason` a sentence. */

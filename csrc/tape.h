@@ -66,12 +66,27 @@ enum {
     FAD_IS_ARRAY = 2,    /* its value is an array */
     FAD_HAS_ARRAY = 4,   /* it or one of its parents is an array: not for the scalar loop */
     FAD_MARKED = 8,      /* free for one sweep's use */
+    FAD_IS_VERSION = 16, /* its value is a fad_version */
+    FAD_IS_OWNED = 32,   /* a version that nothing has read but to copy: the next write may take its buffer */
 };
 
 typedef union {
     double number;
     fad_array *array;
 } fad_value;
+
+/* Versions of an array that is written to (update.c) share a buffer, which holds the newest one. Each keeps what it
+ * overwrote: the older ones can be had again from that. */
+typedef struct {
+    char *data;
+    uint32_t newest;
+} fad_chain;
+
+typedef struct {
+    fad_array value;           /* first: where fad_value.array points */
+    fad_chain *chain;
+    char *undo;                /* the overwritten elements; NULL: the buffer was new */
+} fad_version;
 
 /* --- side records --- */
 
@@ -193,8 +208,8 @@ fad_status fad_tape_create(fad_tape **tape, const fad_allocator *allocator, cons
 void fad_tape_destroy(fad_tape *tape);
 /* Forgets all nodes; keeps shapes and up to `keep` bytes of memory for the next recording. */
 void fad_tape_reset(fad_tape *tape, size_t keep);
-/* Forgets the nodes from `mark` on (their data stays in the arena until a reset). */
-void fad_tape_rewind(fad_tape *tape, size_t mark);
+/* Forgets the nodes from `mark` on, as if no buffer were shared: fad_tape_rewind is for others. */
+void fad_tape_truncate(fad_tape *tape, size_t mark);
 
 void *fad_resize(fad_tape *tape, void *p, size_t old_size, size_t size, fad_status *status);
 void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status);
@@ -211,6 +226,31 @@ fad_status fad_shape_broadcast(fad_tape *tape, const fad_shape *x, const fad_sha
 bool fad_shape_expands(const fad_shape *from, const fad_shape *to);
 
 /* --- appending --- */
+
+/* A value that was overwritten: only fad_rebuild still knows it. */
+static inline bool fad_is_superseded(const fad_tape *tape, uint32_t node)
+{
+    if (!(tape->nodes[node].flags & FAD_IS_VERSION))
+        return false;
+    const fad_version *version = (const fad_version *)tape->values[node].array;
+    return version->chain->newest != node && version->value.data == version->chain->data;
+}
+
+/* Ops that look at the values of their operands only while they are recorded: no derivative reads them. */
+static inline bool fad_reads_once(int op)
+{
+    return op == FAD_ELEMENT || op == FAD_GATHER || op == FAD_VIEW || op == FAD_UPDATE_VIEW || op == FAD_UPDATE_AT;
+}
+
+/* From now on the node's value may be read at any time: it must not be overwritten, nor have been. */
+static inline fad_status fad_pin(fad_tape *tape, uint32_t node)
+{
+    tape->nodes[node].flags &= (uint16_t)~FAD_IS_OWNED;
+    return fad_is_superseded(tape, node) ? FAD_BAD_OPERAND : FAD_OK;
+}
+
+/* The same for the operands of a new node; if it reads once, it is enough that they have not been overwritten. */
+fad_status fad_pin_operands(fad_tape *tape, uint32_t node);
 
 static inline fad_status fad_push(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux,
                                   fad_value value, uint32_t *out)
@@ -229,7 +269,7 @@ static inline fad_status fad_push(fad_tape *tape, int op, unsigned flags, uint32
     node->aux = aux;
     tape->values[i] = value;
     *out = (uint32_t)i;
-    return FAD_OK;
+    return flags & FAD_HAS_ARRAY ? fad_pin_operands(tape, (uint32_t)i) : FAD_OK;
 }
 
 static inline fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active, uint32_t a, uint32_t b, uint32_t aux,

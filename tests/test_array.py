@@ -526,6 +526,36 @@ def modulo(x):
     return y + x
 
 
+def reshaped_to_its_own_shape(x):
+    y = copy_of(x)
+    z = y.reshape(4)
+    z[0] = 3.0 * x[1]
+    y[1] = x[0]
+    return y * z
+
+
+def reshape_of_steps(x):
+    y = copy_of(x)
+    y[::2].reshape(2, 1)[1] = x[0]
+    return y
+
+
+def reshape_of_a_written_transpose_copies(x):
+    y = copy_of(x).reshape(2, 2)
+    t = y.T
+    t[0] = x[2:] * x[:2]
+    t.reshape(4)[1] = 7.0
+    return y
+
+
+def reshape_of_a_small_part(x):
+    y = copy_of(x).reshape(2, 2) * 1.0
+    y[0] = 1.0
+    y[:, :1].reshape(2)[0] = x[3]
+    y[1:, :].reshape(2)[0] = x[1]
+    return y
+
+
 def broadcast_in_place(x):
     m = copy_of(x).reshape(2, 2)
     m += x[:2]
@@ -572,6 +602,10 @@ PROGRAMS = [
     rows,
     all_operators,
     modulo,
+    reshaped_to_its_own_shape,
+    reshape_of_steps,
+    reshape_of_a_written_transpose_copies,
+    reshape_of_a_small_part,
     broadcast_in_place,
     ufunc_out,
     stale_view_of_old_version,

@@ -25,13 +25,15 @@ array.h:   tape.h
 array.c:   array.h
 loops.c:   ops.def array.h scalar.h
 record.h:  tape.h
+update.h:  tape.h
 record.c:  record.h array.h scalar.h
+update.c:  update.h array.h record.h
 sweep.h:   tape.h
 sweep.c:   sweep.h array.h
 strips.c:  ops.def sweep.h array.h
 emit.h:    tape.h
-emit.c:    ops.def emit.h record.h
-fastad.h:  tape.h record.h sweep.h emit.h
+emit.c:    ops.def emit.h record.h update.h
+fastad.h:  tape.h record.h update.h sweep.h emit.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """

@@ -22,6 +22,8 @@ cdef extern from "fastad.h" nogil:
         FAD_IS_ACTIVE
         FAD_IS_ARRAY
         FAD_HAS_ARRAY
+        FAD_IS_VERSION
+        FAD_IS_OWNED
         FAD_NODE_NONE
         FAD_MAX_NDIM
         FAD_MANY
@@ -114,6 +116,12 @@ cdef extern from "fastad.h" nogil:
         fad_bound_loop matmul[2]
     void fad_default_loops(fad_loops *loops)
 
+    ctypedef struct fad_view:
+        const fad_shape *whole
+        const fad_shape *part
+        const Py_ssize_t *step
+        const int *source
+
     ctypedef struct fad_custom:
         void *rule
         uint32_t first_output
@@ -155,7 +163,6 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_tape_create(fad_tape **tape, const fad_allocator *allocator, const fad_loops *loops, size_t limit)
     void fad_tape_destroy(fad_tape *tape)
     void fad_tape_reset(fad_tape *tape, size_t keep)
-    void fad_tape_rewind(fad_tape *tape, size_t mark)
     fad_status fad_shape_intern(fad_tape *tape, size_t ndim, const Py_ssize_t *dims, const fad_shape **out)
     fad_status fad_shape_broadcast(fad_tape *tape, const fad_shape *x, const fad_shape *y, const fad_shape **out)
     fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active, uint32_t a, uint32_t b, uint32_t aux,
@@ -180,7 +187,6 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_make_view(fad_tape *tape, const fad_shape *whole, size_t ndim, const Py_ssize_t *dims,
                              const Py_ssize_t *start, const Py_ssize_t *step, const int *source, uint32_t *side)
     fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
-    fad_status fad_record_update_view(fad_tape *tape, uint32_t a, uint32_t b, uint32_t side, uint32_t *out)
     fad_status fad_record_transpose(fad_tape *tape, uint32_t a, const int *axes, uint32_t *out)
     fad_status fad_record_element(fad_tape *tape, uint32_t a, size_t offset, uint32_t *out)
     fad_status fad_record_stack(fad_tape *tape, size_t count, const uint32_t *nodes, uint32_t *out)
@@ -188,9 +194,16 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_record_gather(fad_tape *tape, uint32_t a, uint32_t indices, uint32_t *out)
     fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, const fad_shape *shape,
                                       uint32_t *out)
-    fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
     fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *out)
     fad_status fad_record_cumsum(fad_tape *tape, uint32_t a, size_t axis, bint backwards, uint32_t *out)
+
+    fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
+    fad_status fad_assign_view(fad_tape *tape, uint32_t a, uint32_t b, uint32_t side, uint32_t *out)
+    fad_status fad_assign_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
+    fad_status fad_hold(fad_tape *tape, uint32_t node)
+    void fad_rebuild(const fad_tape *tape, uint32_t node, const fad_array *to)
+    bint fad_is_superseded(const fad_tape *tape, uint32_t node)
+    void fad_tape_rewind(fad_tape *tape, size_t mark)
 
     fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bint keep)
     void fad_sweep_end(fad_sweep *sweep, size_t kept)
@@ -260,6 +273,7 @@ cdef class Array:
     cdef int readable(self) except -1
     cdef uint32_t base_version_of(self) except? 0xfffffffe
     cdef int refresh(self) except -1
+    cdef int writable(self) except -1
     cdef int write(self, uint32_t node) except -1
     cdef object number(self, str what)
     cdef int assign_gathered(self, object index, uint32_t given) except -1

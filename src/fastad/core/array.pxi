@@ -70,13 +70,19 @@ cdef class Array:
         self.version += 1
         return 0
 
+    cdef int writable(self) except -1:
+        if self.depth > DEEPEST_VIEW:
+            raise TapeError(f"writing to a view of more than {DEEPEST_VIEW} views of each other: copy it first")
+        return 0
+
     cdef int write(self, uint32_t node) except -1:
-        """Make `node` the value of this Array and, through views, of what it is a view of."""
+        """Make `node` the value of this Array and, through views, of what it is a view of.
+
+        From fad_assign_* to here nothing may raise: the Array's own node may have been overwritten.
+        """
         cdef fad_tape *tape = self.recorder.tape
         cdef Array a = self
         cdef const fad_shape *whole
-        if self.depth > DEEPEST_VIEW:
-            raise TapeError(f"writing to a view of more than {DEEPEST_VIEW} views of each other: copy it first")
         while True:
             a.node = node
             a.active = tape.nodes[node].flags & FAD_IS_ACTIVE
@@ -85,7 +91,7 @@ cdef class Array:
                 return 0
             whole = fad_node_shape(tape, a.base.node)
             if a.view_op == FAD_VIEW:
-                self.recorder.check(fad_record_update_view(tape, a.base.node, node, a.view_aux, &node), "assignment")
+                self.recorder.check(fad_assign_view(tape, a.base.node, node, a.view_aux, &node), "assignment")
             else:
                 self.recorder.check(fad_record_reshape(tape, node, whole, &node), "assignment")
             a.base_version = a.base.version + 1
@@ -365,6 +371,7 @@ cdef class Array:
         self.use()
         if not fad_is_float(fad_node_dtype(self.recorder.tape, self.node)):
             raise TypeError("only floating-point Arrays can be written to")
+        self.writable()
         given = self.recorder.lift(value, &dtype)
         cdef int side = basic_index(self, index)
         if self.scalar:
@@ -380,7 +387,7 @@ cdef class Array:
         self.recorder.check(fad_record_cast(self.recorder.tape, given,
                                             fad_node_dtype(self.recorder.tape, self.node), &given), "assignment")
         given = fitted(self.recorder, given, part_shape(self.recorder, side))
-        self.recorder.check(fad_record_update_view(self.recorder.tape, self.node, given, side, &node), "assignment")
+        self.recorder.check(fad_assign_view(self.recorder.tape, self.node, given, side, &node), "assignment")
         self.write(node)
 
     cdef int assign_gathered(self, object index, uint32_t given) except -1:
@@ -396,7 +403,7 @@ cdef class Array:
         self.recorder.check(fad_record_cast(self.recorder.tape, given,
                                             fad_node_dtype(self.recorder.tape, self.node), &given), "assignment")
         at = self.recorder.constant_array(flat, FAD_CONSTANT, 0)
-        self.recorder.check(fad_record_update_at(self.recorder.tape, self.node, given, at, &node), "assignment")
+        self.recorder.check(fad_assign_at(self.recorder.tape, self.node, given, at, &node), "assignment")
         return self.write(node)
 
     def __iter__(self):

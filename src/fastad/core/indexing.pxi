@@ -18,12 +18,6 @@ cdef uint32_t fitted(Recorder recorder, uint32_t given, const fad_shape *shape) 
     return given
 
 
-cdef extern from "fastad.h":
-    ctypedef struct fad_view:
-        const fad_shape *whole
-        const fad_shape *part
-
-
 cdef const fad_shape *part_shape(Recorder recorder, int side):
     return (<fad_view *>recorder.tape.side[side]).part
 

@@ -196,9 +196,15 @@ cdef class Recorder:
 
     cdef object value_of(self, uint32_t node):
         cdef fad_array array
+        cdef cnp.ndarray before
         if not fad_is_array(self.tape, node):
             return self.tape.values[node].number
         array = fad_value_array(self.tape, node)
+        if fad_is_superseded(self.tape, node):
+            before = np.empty(shape_tuple(array.shape), DTYPES[array.dtype])
+            array.data = <char *>cnp.PyArray_DATA(before)
+            fad_rebuild(self.tape, node, &array)
+            return before
         return to_numpy(&array)
 
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe:
