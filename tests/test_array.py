@@ -77,7 +77,10 @@ def test_operand_on_either_side(op, other, point):
         assert isinstance(y, fad.Array)
         assert y.dtype == expected.dtype
         assert y.shape == np.shape(expected)
-        np.testing.assert_array_equal(y.value, expected)
+        if op is operator.pow:  # a scalar's is the C library's, and NumPy may have its own
+            np.testing.assert_array_max_ulp(y.value, expected, 1)
+        else:
+            np.testing.assert_array_equal(y.value, expected)
         if op not in (operator.mod, operator.floordiv):  # their kinks are the table's tests
             gradient = fad.grad(lambda x: np.sum(f(x)))(point)  # noqa: B023
             np.testing.assert_allclose(
