@@ -61,6 +61,15 @@ def test_dense_by_hand():
     np.testing.assert_allclose(gradient, differences(plain, point), rtol=1e-6, atol=1e-9)
 
 
+def test_recurrence_by_hand():
+    from functions import recurrence
+
+    x = recurrence.point(6)
+    expected = differences(recurrence.value, x)
+    np.testing.assert_allclose(recurrence.gradient(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(differences(recurrence.table, x), 8 * expected, rtol=1e-6)
+
+
 def test_verdicts():
     from harness import report
 

@@ -375,6 +375,19 @@ def written_by_an_inner_gradient(x):
     return inner * y
 
 
+def named_by_its_number(x):
+    y = chain(x)
+    if not isinstance(y, fad.Array):
+        old = y.copy()
+        y[1] = x[0] ** 2
+        y[2] = x[2] * y[1]
+        return y * np.sin(old)
+    number = y.node
+    y[1] = x[0] ** 2
+    y[2] = x[2] * y[1]
+    return y * np.sin(y.recorder.array(number))
+
+
 def given_to_a_rule(x):
     class Cube(fad.Function):
         @staticmethod
@@ -400,6 +413,7 @@ def given_to_a_rule(x):
         copied_before,
         value_and_view_used_before_and_after,
         written_by_an_inner_gradient,
+        named_by_its_number,
         given_to_a_rule,
     ],
     ids=lambda f: f.__name__,
@@ -413,6 +427,58 @@ def test_others_keep_the_old_value(f):
     np.testing.assert_allclose(gradient, differences(scalar, x), rtol=1e-6, atol=1e-8)
     for t in np.eye(3):
         np.testing.assert_allclose(fad.jvp(scalar, x, t)[1], gradient @ t, rtol=1e-12)
+
+
+def test_partials_by_a_written_array():
+    """The adjoint of a write is handed on in its own memory, unless somebody asked for it."""
+    weight = np.array([1.0, -2.0, 3.0])
+    with fad.Tape() as tape:
+        x = tape.variable(np.array([0.5, 1.5, -1.0]))
+        y = chain(x)
+        first = y.node
+        y[1] = x[2] ** 2
+        y[[2]] = y[0]
+        z = np.sum(weight * y) + 5.0 * y[2]
+    for _ in range(2):
+        by_y, by_x = tape.gradient(z, [y, x])
+        np.testing.assert_array_equal(by_y, [1.0, -2.0, 8.0])
+        np.testing.assert_array_equal(by_x, [0.0, 18.0, 4.0])
+    every = tape.gradients(z)
+    np.testing.assert_array_equal(every[y], [1.0, -2.0, 8.0])
+    np.testing.assert_array_equal(every[tape.recorder.array(first)], [9.0, 0.0, 0.0])
+    np.testing.assert_array_equal(every[x], by_x)
+
+
+def test_an_adjoint_that_two_share_is_not_cut():
+    weight = np.array([1.0, -2.0, 3.0])
+    with fad.Tape() as tape:
+        x = tape.variable(np.array([0.5, 1.5, -1.0]))
+        a = 2.0 * x
+        y = chain(x)
+        y[1] = x[0]
+        z = np.sum(weight * (a + y))  # a and y have the same adjoint
+    np.testing.assert_array_equal(tape.gradient(z, x), [2.0 - 2.0, -4.0 + 2.0, 6.0 + 3.0])
+
+
+def test_a_temporary_that_was_reshaped():
+    """Its name is gone: writes need not reach it. One that has a name sees them."""
+    for named in (False, True):
+        base = []
+        with fad.Tape() as tape:
+            x = tape.variable(np.arange(6.0))
+            whole = 1.0 * x
+            if named:
+                base.append(whole)
+            y = whole.reshape(6).reshape(2, 3)
+            del whole
+            count = len(tape)
+            for i in range(10):
+                y[0, i % 3] = x[i % 6]
+        assert (len(tape) > count + 2 * 10 + 4) == named
+        np.testing.assert_array_equal(y.value, [[3, 1, 2], [3, 4, 5]])
+        for whole in base:
+            np.testing.assert_array_equal(whole.value, [3, 1, 2, 3, 4, 5])
+        tape.verify()
 
 
 def test_a_refused_write_changes_nothing():

@@ -274,6 +274,7 @@ cdef class Array:
     cdef uint32_t base_version_of(self) except? 0xfffffffe
     cdef int refresh(self) except -1
     cdef int writable(self) except -1
+    cdef int detach(self) except -1
     cdef int write(self, uint32_t node) except -1
     cdef object number(self, str what)
     cdef int assign_gathered(self, object index, uint32_t given) except -1

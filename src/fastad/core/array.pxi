@@ -71,8 +71,19 @@ cdef class Array:
         return 0
 
     cdef int writable(self) except -1:
+        self.readable()
         if self.depth > DEEPEST_VIEW:
             raise TapeError(f"writing to a view of more than {DEEPEST_VIEW} views of each other: copy it first")
+        self.detach()
+        return 0
+
+    cdef int detach(self) except -1:
+        """Be no view of an array that was reshaped and that nobody else knows: writes need not reach it."""
+        if self.base is not None:
+            self.base.detach()
+            if self.view_op == FAD_RESHAPE and self.base.base is None and Py_REFCNT(<PyObject *>self.base) == 1:
+                self.base = None
+                self.depth = 0
         return 0
 
     cdef int write(self, uint32_t node) except -1:
@@ -94,6 +105,7 @@ cdef class Array:
                 self.recorder.check(fad_assign_view(tape, a.base.node, node, a.view_aux, &node), "assignment")
             else:
                 self.recorder.check(fad_record_reshape(tape, node, whole, &node), "assignment")
+                self.recorder.check(fad_hold(tape, node), "assignment")   # if it is the view's own
             a.base_version = a.base.version + 1
             a = a.base
 

@@ -26,6 +26,7 @@ cdef extern from *:
     ctypedef void (*fad_destructor)(PyObject *) noexcept
     fad_destructor fad_swap_dealloc(void *type, fad_destructor dealloc)
     void Py_SET_REFCNT(PyObject *o, Py_ssize_t count)
+    Py_ssize_t Py_REFCNT(PyObject *o)
 
 cdef fad_destructor destroy
 
@@ -136,9 +137,16 @@ cdef Array view_of(Array a, uint32_t node):
     """Array of a VIEW or RESHAPE node of `a`: writing to one writes to the other, as NumPy's views do."""
     cdef Array v = wrap(a.recorder, node)
     cdef fad_node n = a.recorder.tape.nodes[node]
-    if v.scalar or a.scalar or node == a.node or n.a != a.node:
+    if v.scalar or a.scalar:
         return v
-    if n.op == FAD_RESHAPE and not reshape_is_view(a, fad_node_shape(a.recorder.tape, node)):
+    if node == a.node:   # reshaped to its own shape
+        if a.base is not None:
+            v.base, v.base_version, v.depth = a.base, a.base_version, a.depth
+            v.view_op, v.view_aux = a.view_op, a.view_aux
+            return v
+        n.op, n.aux = FAD_RESHAPE, fad_node_shape(a.recorder.tape, node).id
+    elif n.a != a.node or (n.op == FAD_RESHAPE
+                           and not reshape_is_view(a, fad_node_shape(a.recorder.tape, node))):
         return v
     v.base = a
     v.base_version = a.version
