@@ -412,7 +412,7 @@ fad_status fad_constant(fad_tape *tape, double value, uint32_t *out)
 fad_status fad_pin_operands(fad_tape *tape, uint32_t node)
 {
     fad_node n = tape->nodes[node];
-    uint32_t third = n.op < FAD_ELEMENTWISE_COUNT ? n.aux : n.a; /* unused operands are 0, which is no version */
+    uint32_t third = n.op < FAD_ELEMENTWISE_COUNT ? n.aux : n.a;
     bool stale;
     if (fad_reads_once(n.op)) /* a VIEW that shares the memory of its operand is fad_new_view's */
         stale = fad_is_superseded(tape, n.a) || fad_is_superseded(tape, n.b);

@@ -249,7 +249,8 @@ static inline fad_status fad_pin(fad_tape *tape, uint32_t node)
     return fad_is_superseded(tape, node) ? FAD_BAD_OPERAND : FAD_OK;
 }
 
-/* The same for the operands of a new node; if it reads once, it is enough that they have not been overwritten. */
+/* The same for the operands of the newest node; if it reads once, it is enough that they have not been overwritten.
+ * Otherwise the node is taken back. */
 fad_status fad_pin_operands(fad_tape *tape, uint32_t node);
 
 static inline fad_status fad_push(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux,
@@ -269,7 +270,12 @@ static inline fad_status fad_push(fad_tape *tape, int op, unsigned flags, uint32
     node->aux = aux;
     tape->values[i] = value;
     *out = (uint32_t)i;
-    return flags & FAD_HAS_ARRAY ? fad_pin_operands(tape, (uint32_t)i) : FAD_OK;
+    if (flags & FAD_HAS_ARRAY) { /* operands that there are not are node 0, which is no version */
+        unsigned third = op < FAD_ELEMENTWISE_COUNT ? tape->nodes[aux].flags : 0;
+        if ((tape->nodes[a].flags | tape->nodes[b].flags | third) & FAD_IS_VERSION)
+            return fad_pin_operands(tape, (uint32_t)i);
+    }
+    return FAD_OK;
 }
 
 static inline fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active, uint32_t a, uint32_t b, uint32_t aux,
