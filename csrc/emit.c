@@ -4,13 +4,7 @@
 
 #include "record.h"
 #include "update.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- the reading --- */
 

@@ -2,13 +2,7 @@
 #include "sweep.h"
 
 #include "array.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- memory --- */
 

@@ -3,13 +3,7 @@
 
 #include "array.h"
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 static fad_version *version_of(const fad_tape *tape, uint32_t node)
 {

@@ -24,15 +24,16 @@ tape.c:    tape.h
 array.h:   tape.h
 array.c:   array.h
 loops.c:   ops.def array.h scalar.h
+try.h:     tape.h
 record.h:  tape.h
 update.h:  tape.h
-record.c:  record.h array.h scalar.h
-update.c:  update.h array.h record.h
+record.c:  record.h array.h scalar.h try.h
+update.c:  update.h array.h record.h try.h
 sweep.h:   tape.h
-sweep.c:   sweep.h array.h
+sweep.c:   sweep.h array.h try.h
 strips.c:  ops.def sweep.h array.h
 emit.h:    tape.h
-emit.c:    ops.def emit.h record.h update.h
+emit.c:    ops.def emit.h record.h update.h try.h
 fastad.h:  tape.h record.h update.h sweep.h emit.h
 verify.c:  fastad.h
 dump.c:    fastad.h
