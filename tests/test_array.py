@@ -574,6 +574,23 @@ def ufunc_out(x):
     return y
 
 
+def ufunc_out_where(x):
+    y = copy_of(x)
+    np.sqrt(x, out=y, where=x > 0.5)
+    np.multiply(y[1:], x[0], out=y[1:], where=[True, False, True])
+    np.exp(x[2], out=y, where=np.array([False, True, False, False]))
+    np.add(y, 1.0, out=y, where=False)
+    return y
+
+
+def copied_to(x):
+    y = copy_of(x)
+    np.copyto(y[:2], x[2:])
+    np.copyto(y, x[0] * x[1], where=y > 1.0)
+    np.copyto(y.reshape(2, 2)[1], 3.0, where=[True, False])
+    return y * x
+
+
 def stale_view_of_old_version(x):
     y = copy_of(x)
     v = y[:2]
@@ -611,6 +628,8 @@ PROGRAMS = [
     reshape_of_a_small_part,
     broadcast_in_place,
     ufunc_out,
+    ufunc_out_where,
+    copied_to,
     stale_view_of_old_version,
 ]
 POINT = np.array([0.7, -1.3, 2.1, 0.4])
@@ -663,6 +682,39 @@ def test_an_ndarray_cannot_take_a_recorded_value():
 
     with pytest.raises(TypeError, match="Array"):
         fad.grad(g)(np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("write", "error", "message"),
+    [
+        (lambda x, y: np.sqrt(x, where=[1.0, 0.0, 1.0, 1.0], out=y), TypeError, "mask of dtype"),
+        (lambda x, y: np.sqrt(x, where=[True, False], out=y), ValueError, "broadcast"),
+        (lambda x, y: np.sqrt(x, where=np.ones((2, 4), bool), out=y), ValueError, "broadcast"),
+        (lambda x, y: np.sqrt(x, where=[True] * 4), NotImplementedError, "out="),
+        (lambda x, y: np.copyto(y, x, where=x), TypeError, "mask of dtype"),
+        (lambda x, y: np.copyto(y, np.ones(4, complex)), TypeError, "Cannot cast"),
+        (lambda x, y: np.copyto(y, x[:2]), ValueError, "broadcast"),
+        (lambda x, y: np.copyto(np.zeros(4), x), TypeError, "zeros_like"),
+    ],
+)
+def test_writes_that_are_refused(write, error, message):
+    with fad.Tape() as tape:
+        x = tape.variable(POINT)
+        y = 1.0 * x
+        with pytest.raises(error, match=message):
+            write(x, y)
+        np.testing.assert_array_equal(y.value, POINT)
+
+
+def test_where_keeps_what_was_there_and_its_derivative():
+    """Zero is strong here too: sqrt'(0) is infinite, but not written."""
+
+    def f(x):
+        y = 3.0 * x
+        np.sqrt(x, out=y, where=x > 0)
+        return np.sum(y)
+
+    np.testing.assert_array_equal(fad.grad(f)(np.array([0.0, 4.0, -1.0])), [3.0, 0.25, 3.0])
 
 
 def test_wrong_shapes_in_place():

@@ -5,13 +5,24 @@ import math
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fastad._core import Array, gather, is_array, reshape, scatter_add, select, transpose, value_of
+from fastad._core import (
+    Array,
+    gather,
+    is_array,
+    reshape,
+    scatter_add,
+    select,
+    transpose,
+    value_of,
+    where_mask,
+)
 from fastad._record import implements, method
 
 from .arguments import operand, refuse_out
 from .reductions import sum as sum_of
 
 __all__ = [
+    "copyto",
     "diag",
     "diagflat",
     "diagonal",
@@ -41,6 +52,19 @@ def where(condition, x=None, y=None, /):
     elif is_array(condition):
         condition = np.asarray(value_of(condition), bool)
     return select(condition, x, y)
+
+
+@implements(np.copyto)
+def copyto(dst, src, casting="same_kind", where=True):
+    """Write `src` into the recorded array `dst`, where the mask is true."""
+    if type(dst) is not Array:
+        raise TypeError(
+            "numpy.copyto: dst: an ndarray cannot hold a recorded value; make the array of "
+            "something recorded, as np.zeros_like(x) does"
+        )
+    if hasattr(src, "dtype"):
+        np.copyto(np.empty(0, dst.dtype), np.empty(0, src.dtype), casting)  # NumPy's own refusal
+    dst[...] = src if where is True else select(where_mask(where), src, dst)
 
 
 @method("nonzero")
