@@ -213,7 +213,8 @@ cdef class Array:
         self.readable()
         if self.active:
             raise TypeError(f"{what} of a recorded value would drop its derivative: use fastad's or NumPy's functions "
-                            "(np.sin, fad.sin, ...), or fad.stop_gradient(x) where a constant is meant")
+                            "(np.sin, fad.sin, ...), write it into np.zeros_like(x) rather than np.zeros(n), or take "
+                            "fad.stop_gradient(x) where a constant is meant")
         if fad_node_shape(self.recorder.tape, self.node).size != 1:
             raise TypeError("only Arrays of one element can be converted to Python numbers")
         return np.asarray(self.recorder.value_of(self.node)).reshape(-1)[0]
@@ -422,6 +423,9 @@ cdef class Array:
         if self.ndim == 0:
             raise TypeError("iteration over a 0-d Array")
         return map(self.__getitem__, range(len(self)))
+
+    def __reversed__(self):
+        return map(self.__getitem__, range(len(self) - 1, -1, -1))
 
     def __contains__(self, x):
         return bool(np.any(self.value == value_of(x)))

@@ -22,9 +22,17 @@ cdef extern from *:
         type->tp_dealloc = dealloc;
         return before;
     }
+    /* NumPy replaces the error of an element that it cannot store by words of its own where the element is a sequence,
+     * and this slot is how it tells. Indexing and iteration have others. */
+    static inline void fad_not_a_sequence(PyTypeObject *type)
+    {
+        type->tp_as_sequence->sq_item = NULL;
+        PyType_Modified(type);
+    }
     """
     ctypedef void (*fad_destructor)(PyObject *) noexcept
     fad_destructor fad_swap_dealloc(void *type, fad_destructor dealloc)
+    void fad_not_a_sequence(void *type)
     void Py_SET_REFCNT(PyObject *o, Py_ssize_t count)
     Py_ssize_t Py_REFCNT(PyObject *o)
 
@@ -63,6 +71,7 @@ cdef void set_aside(PyObject *p) noexcept:
 
 
 destroy = fad_swap_dealloc(<void *>Array, set_aside)
+fad_not_a_sequence(<void *>Array)
 
 
 cdef inline Array wrap(Recorder recorder, uint32_t node):
