@@ -562,12 +562,97 @@ static void test_bad_operands(void)
     destroy(tape, &c);
 }
 
+/* --- writes in place --- */
+
+static fad_status elements(fad_tape *tape, uint32_t v, ptrdiff_t start, ptrdiff_t n, ptrdiff_t step, uint32_t *side)
+{
+    int source = 0;
+    return fad_make_view(tape, fad_node_shape(tape, v), 1, &n, &start, &step, &source, side);
+}
+
+/* 3 v, the elements 0 and 2 negated, then element 4 the sum of 0 and 1; each version's node. */
+static fad_status writes(fad_tape *tape, uint32_t v, uint32_t *versions)
+{
+    uint32_t three, part, side, at, e, f;
+    const int64_t last = 4;
+    TRY(fad_constant(tape, 3.0, &three));
+    TRY(binary(tape, FAD_MUL, v, three, &versions[0]));
+    TRY(elements(tape, v, 0, 2, 2, &side));
+    TRY(fad_record_view(tape, versions[0], side, &part));
+    TRY(unary(tape, FAD_NEG, part, &part));
+    TRY(fad_assign_view(tape, versions[0], part, side, &versions[1]));
+    TRY(fad_record_element(tape, versions[1], 0, &e));
+    TRY(fad_record_element(tape, versions[1], 1, &f));
+    TRY(binary(tape, FAD_ADD, e, f, &e));
+    TRY(fad_record_stack(tape, 1, &e, &f));
+    TRY(fad_record_indices(tape, 1, &last, &at));
+    TRY(fad_assign_at(tape, versions[1], f, at, &versions[2]));
+    return fad_assign_view(tape, versions[2], part, side, &versions[3]);
+}
+
+static void test_writes_in_place(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t v, y[4], side, out;
+    double before[N];
+    size_t bad;
+    const char *reason;
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(writes(tape, v, y) == FAD_OK);
+    EXPECT(numbers(tape, y[1]) != numbers(tape, y[0]));
+    EXPECT(numbers(tape, y[3]) == numbers(tape, y[1]));
+    EXPECT(fad_is_superseded(tape, y[1]) && fad_is_superseded(tape, y[2]) && !fad_is_superseded(tape, y[3]));
+    EXPECT(fad_took_over(tape, y[2]) && !fad_took_over(tape, y[1]));
+    for (size_t i = 0; i < 4; i++)
+        NEAR(numbers(tape, y[3])[i], i % 2 ? 3 * POINT[i] : -3 * POINT[i]);
+    NEAR(numbers(tape, y[3])[4], 3 * (POINT[1] - POINT[0]));
+
+    /* What was overwritten is no operand any more, and can be had again. */
+    size_t count = tape->count;
+    EXPECT(unary(tape, FAD_SIN, y[1], &out) == FAD_BAD_OPERAND && tape->count == count);
+    EXPECT(fad_record_element(tape, y[2], 0, &out) == FAD_BAD_OPERAND && tape->count == count);
+    fad_array array = *tape->values[y[1]].array;
+    array.data = (char *)before;
+    fad_rebuild(tape, y[1], &array);
+    NEAR(before[4], 3 * POINT[4]);
+    NEAR(before[2], -3 * POINT[2]);
+    EXPECT(fad_verify(tape, &bad, &reason));
+    EXPECT(fad_hold(tape, y[1]) == FAD_OK && unary(tape, FAD_SIN, y[1], &out) == FAD_OK);
+    NEAR(numbers(tape, out)[4], sin(3 * POINT[4]));
+    EXPECT(!fad_took_over(tape, y[2]));
+
+    /* Held: the next write copies, also one of the array to a part of itself. */
+    EXPECT(elements(tape, v, N - 1, N, -1, &side) == FAD_OK);
+    EXPECT(fad_assign_view(tape, y[3], y[3], side, &out) == FAD_OK);
+    EXPECT(numbers(tape, out) != numbers(tape, y[3]) && numbers(tape, out)[0] == numbers(tape, y[3])[4]);
+    EXPECT(fad_hold(tape, out) == FAD_OK);
+    y[0] = out;
+    EXPECT(fad_assign_view(tape, y[0], y[3], side, &out) == FAD_OK && numbers(tape, out) != numbers(tape, y[0]));
+
+    uint32_t total;
+    EXPECT(fad_record_sum_to(tape, y[3], tape->shapes[0], &total) == FAD_OK && reverse(&sweep, tape, total) == FAD_OK);
+    const double expected[N] = {-6, 6, -3, 3, 0};
+    for (size_t i = 0; i < N; i++)
+        NEAR(adjoint_at(&sweep, v, i), expected[i]);
+    fad_sweep_end(&sweep, 0);
+
+    /* Rewinding undoes writes. */
+    fad_tape_rewind(tape, y[3]);
+    EXPECT(!fad_is_superseded(tape, y[2]));
+    NEAR(numbers(tape, y[2])[4], 3 * (POINT[1] - POINT[0]));
+    fad_tape_rewind(tape, y[2]);
+    NEAR(numbers(tape, y[1])[4], 3 * POINT[4]);
+    destroy(tape, &c);
+}
+
 /* --- allocation failure --- */
 
 /* Everything that allocates, once: 0 where it all went well. */
 static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
 {
-    uint32_t v, x, y, z, one, gradient, tangent, parts[2], joined, at, picked, scattered, summed, product;
+    uint32_t v, x, y, z, one, gradient, tangent, parts[2], joined, at, picked, scattered, summed, product, versions[4];
     const int64_t indices[N] = {4, 0, 0, 2, 1};
     TRY(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v));
     TRY(variable(tape, 0.7, &x));
@@ -584,6 +669,10 @@ static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
     TRY(fad_record_cumsum(tape, scattered, 0, true, &summed));
     TRY(fad_record_sum_to(tape, summed, tape->shapes[0], &summed));
     TRY(binary(tape, FAD_MUL, y, z, &y));
+    TRY(binary(tape, FAD_ADD, y, summed, &y));
+    TRY(writes(tape, v, versions));
+    TRY(fad_hold(tape, versions[1]));
+    TRY(fad_record_sum_to(tape, versions[3], tape->shapes[0], &summed));
     TRY(binary(tape, FAD_ADD, y, summed, &y));
     for (int i = 0; i < 200; i++)
         TRY(unary(tape, i % 2 ? FAD_SIN : FAD_EXP, y, &y));
@@ -653,6 +742,7 @@ int main(void)
     test_verify_finds();
     test_dump();
     test_bad_operands();
+    test_writes_in_place();
     test_every_allocation_fails_once();
     if (failures) {
         fprintf(stderr, "%d expectations failed\n", failures);
