@@ -101,10 +101,10 @@ $(VENV)/.extra-%: pyproject.toml $(VENV)/.fastad
 
 # --- C programs without Python -------------------------------------------------------------------
 
-build/c-strict/%: tests/c/%.c $(C_SOURCES)
+build/c-strict/%: tests/c/%.c $(C_SOURCES) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(C_STRICT) -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@
 
-build/c-asan/%: tests/c/%.c $(C_SOURCES)
+build/c-asan/%: tests/c/%.c $(C_SOURCES) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(C_SANITIZE) -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@

@@ -70,7 +70,7 @@ setup(
             extra_compile_args=flags + strict + generated * bool(strict),
             extra_link_args=link,
         )
-        for name in ("_core", "_reverse")
+        for name in ("_core", "_reverse", "_program")
     ],
     options={
         "build": {"build_base": f"build/{variant or 'release'}"},

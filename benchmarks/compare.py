@@ -4,6 +4,7 @@
     python benchmarks/compare.py one-shot --quick     does everything work? the figures mean little
     python benchmarks/compare.py one-shot --large     10^8 operations as well (about 4 GiB)
     python benchmarks/compare.py one-shot --only rosenbrock-3 --json out.json
+    python benchmarks/compare.py replay               compiled functions
 
 Every gradient is checked against one written by hand before it is timed.  A package that is not
 installed is reported as missing.  docs/benchmarks.md tells how the figures are taken.
@@ -24,6 +25,7 @@ from harness.timing import FULL, QUICK
 
 COMMANDS = {
     "one-shot": ("one_shot", "recording, the reverse loop, one-shot gradients, their cost"),
+    "replay": ("replay", "compiled functions: replay, compiling, batches, scans, branches"),
 }
 
 
@@ -36,7 +38,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     for name, (_, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
         command.add_argument("--quick", action="store_true", help="a short functional run")
-        command.add_argument("--large", action="store_true", help="10^8 operations as well")
+        command.add_argument("--large", action="store_true", help="the largest sizes as well")
         command.add_argument("--only", action="append", metavar="CASE", help="one case; repeatable")
         command.add_argument("--list", action="store_true", help="name the cases and stop")
         command.add_argument("--peers", metavar="A,B", help="only these peers; 'none' for none")

@@ -279,6 +279,13 @@ fad_array fad_broadcast_view(const fad_array *from, const fad_shape *shape, ptrd
     return with_strides(from->data, shape, strides, from->dtype);
 }
 
+fad_array fad_strided_apply(const fad_array *whole, const fad_strided *strided)
+{
+    ptrdiff_t start = strided->part->size == 0 ? 0 : strided->start;
+    return with_strides(whole->data + start * (ptrdiff_t)fad_itemsize(whole->dtype), strided->part, strided->strides,
+                        whole->dtype);
+}
+
 fad_array fad_matrix_transpose(const fad_array *a, fad_shape *shape, ptrdiff_t *room)
 {
     size_t ndim = a->shape->ndim;

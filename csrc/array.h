@@ -39,6 +39,9 @@ fad_array fad_view_invert(const fad_array *part, const fad_view *view, ptrdiff_t
 /* `from` with zero strides along the axes that broadcasting to `shape` repeats. */
 fad_array fad_broadcast_view(const fad_array *from, const fad_shape *shape, ptrdiff_t *strides);
 
+/* The places of `whole` (C-contiguous) that `strided` names. */
+fad_array fad_strided_apply(const fad_array *whole, const fad_strided *strided);
+
 /* Flat, C-order element access; `indices` are int64 and were checked when they were recorded. */
 void fad_gather(const fad_array *to, const fad_array *from, const fad_array *indices);
 void fad_scatter_add(const fad_array *to, const fad_array *from, const fad_array *indices);

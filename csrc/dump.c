@@ -26,6 +26,18 @@ static void put_type(const sink *s, const fad_tape *tape, uint32_t node)
     put(s, "]");
 }
 
+/* "@5:3,1": start, then a stride for each axis of the part. */
+static void put_places(const sink *s, const fad_strided *strided)
+{
+    char text[32];
+    snprintf(text, sizeof text, " @%td:", strided->start);
+    put(s, text);
+    for (size_t i = 0; i < strided->part->ndim; i++) {
+        snprintf(text, sizeof text, i ? ",%td" : "%td", strided->strides[i]);
+        put(s, text);
+    }
+}
+
 void fad_dump(const fad_tape *tape, size_t start, size_t stop, void (*write)(void *context, const char *text),
               void *context)
 {
@@ -44,6 +56,8 @@ void fad_dump(const fad_tape *tape, size_t start, size_t stop, void (*write)(voi
             snprintf(text, sizeof text, " #%u", (unsigned)n->aux);
             put(&s, text);
         }
+        if (n->op == FAD_STRIDED || n->op == FAD_STRIDED_ADD)
+            put_places(&s, tape->side[n->aux]);
         if (n->op == FAD_CONSTANT && !fad_is_array(tape, (uint32_t)i)) {
             snprintf(text, sizeof text, " %.17g", tape->values[i].number);
             put(&s, text);

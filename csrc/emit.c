@@ -206,6 +206,46 @@ static fad_status give(emitter *e, uint32_t to, uint32_t value)
     return contribute(e, to, value, WHOLE);
 }
 
+/* Whether the offsets are equally spaced. */
+static bool is_spaced(const int64_t *offsets, size_t n)
+{
+    for (size_t i = 2; i < n; i++)
+        if (offsets[i] - offsets[i - 1] != offsets[1] - offsets[0])
+            return false;
+    return true;
+}
+
+/* Few nodes in the order of their offsets, which are then equally spaced more often. */
+static void sort_few(size_t n, int64_t *offsets, uint32_t *nodes)
+{
+    enum { FEW = 64 };
+    for (size_t i = 1; i < n && n <= FEW; i++) {
+        int64_t offset = offsets[i];
+        uint32_t node = nodes[i];
+        size_t to = i;
+        for (; to > 0 && offsets[to - 1] > offset; to--) {
+            offsets[to] = offsets[to - 1];
+            nodes[to] = nodes[to - 1];
+        }
+        offsets[to] = offset;
+        nodes[to] = node;
+    }
+}
+
+/* Zeros of `shape` with `values` added at flat offsets. */
+static fad_status add_at(fad_tape *tape, uint32_t values, size_t n, const int64_t *offsets, const fad_shape *shape,
+                         uint32_t *out)
+{
+    uint32_t side;
+    ptrdiff_t dim = (ptrdiff_t)n, stride = n > 1 ? (ptrdiff_t)(offsets[1] - offsets[0]) : 0;
+    if (is_spaced(offsets, n)) {
+        TRY(fad_make_strided(tape, shape, 1, &dim, (ptrdiff_t)offsets[0], &stride, &side));
+        return fad_record_strided_add(tape, values, side, out);
+    }
+    TRY(fad_record_indices(tape, n, offsets, &side));
+    return fad_record_scatter_add(tape, values, side, shape, out);
+}
+
 /* The elements contributed one by one, as one array. */
 static fad_status collect_elements(emitter *e, uint32_t index, size_t count, uint32_t *out)
 {
@@ -221,13 +261,14 @@ static fad_status collect_elements(emitter *e, uint32_t index, size_t count, uin
             e->scratch[n] = e->pool[c].node;
             offsets[n++] = e->pool[c].element;
         }
-    uint32_t indices = 0, values = 0;
-    status = fad_record_indices(tape, n, offsets, &indices);
+    uint32_t values = 0;
     fad_status ignored = FAD_OK;
+    sort_few(n, offsets, e->scratch);
+    status = fad_record_stack(tape, n, e->scratch, &values);
+    if (status == FAD_OK)
+        status = add_at(tape, values, n, offsets, shape, out);
     fad_resize(tape, offsets, count * sizeof *offsets, 0, &ignored);
-    TRY(status);
-    TRY(fad_record_stack(tape, n, e->scratch, &values));
-    return fad_record_scatter_add(tape, values, indices, shape, out);
+    return status;
 }
 
 /* The cotangent of node `index`: the sum of its contributions. FAD_NODE_NONE: it has none. */
@@ -405,6 +446,12 @@ static fad_status reverse_node(emitter *e, uint32_t index, uint32_t g)
         break;
     case FAD_SCATTER_ADD:
         TRY(fad_record_gather(tape, g, ((const fad_scatter *)tape->side[n.aux])->indices, &out));
+        break;
+    case FAD_STRIDED:
+        TRY(fad_record_strided_add(tape, g, n.aux, &out));
+        break;
+    case FAD_STRIDED_ADD:
+        TRY(fad_record_strided(tape, g, n.aux, &out));
         break;
     case FAD_CUMSUM:
         TRY(fad_record_cumsum(tape, g, n.aux / 2, !(n.aux & 1), &out));
@@ -617,6 +664,10 @@ static fad_status forward_node(forward *f, uint32_t index, uint32_t *out)
         const fad_scatter *scatter = tape->side[n.aux];
         return fad_record_scatter_add(tape, t, scatter->indices, scatter->shape, out);
     }
+    case FAD_STRIDED:
+        return fad_record_strided(tape, t, n.aux, out);
+    case FAD_STRIDED_ADD:
+        return fad_record_strided_add(tape, t, n.aux, out);
     case FAD_UPDATE_AT:
         return (fad_took_over(tape, index) ? fad_assign_at : fad_record_update_at)(tape, t, u, n.aux, out);
     case FAD_MATMUL:

@@ -3,9 +3,12 @@
  *   tape.h    nodes, values, shapes, memory             fad_tape_create, fad_push_scalar, ...
  *   record.h  forward pass: compute and append          fad_record_elementwise, fad_record_matmul, ...
  *   update.h  arrays written to in place                fad_assign_view, fad_hold
- *   scalar.h  value, partial, reverse step of scalars   fad_scalar_reverse
- *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_node
+ *   scalar.h  value, partial, tangent of scalars        fad_scalar_value, fad_scalar_partial
+ *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_scalars, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
+ *   trace.h   a recording on its way to a program       fad_trace_copy
+ *   pass_*.c  a trace to a better one                   fad_pass_simplify, fad_pass_reassociate, fad_pass_roll
+ *   program.h what a trace is lowered to, and its run   fad_lower, fad_program_run
  *   verify.c  is a tape well formed?                    fad_verify
  *   dump.c    text form                                 fad_dump
  *
@@ -15,10 +18,22 @@
 #define FASTAD_H
 
 #include "emit.h"
+#include "pass.h"
+#include "program.h"
 #include "record.h"
 #include "sweep.h"
 #include "tape.h"
+#include "trace.h"
 #include "update.h"
+
+/* Passes. `in` is marked (fad_trace_mark) and is not changed; the caller makes out->tape, which is empty. */
+
+/* Sums of sums become n-ary sums, where nobody else reads the intermediate ones: another order of additions. */
+fad_status fad_pass_reassociate(const fad_trace *in, fad_trace *out);
+
+/* Scalar nodes that do the same thing to other operands, at least `min_width` of them, become one array node. Unless
+ * `strict`, the operands of an n-ary sum may be added in another order. */
+fad_status fad_pass_roll(const fad_trace *in, fad_trace *out, size_t min_width, bool strict);
 
 /* True where every node has a known op, parents before it, shapes and types that its op allows. Otherwise `*node` is
  * the first offender and `*reason` a sentence. */

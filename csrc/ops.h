@@ -18,6 +18,7 @@ enum {
 
 typedef enum { FAD_LINEAR, FAD_BILINEAR, FAD_SMOOTH, FAD_KINK, FAD_FLAT, FAD_PREDICATE, FAD_STRUCTURAL } fad_kind;
 typedef enum { FAD_AUX_NOTHING, FAD_AUX_SHAPE, FAD_AUX_NODE, FAD_AUX_SIDE, FAD_AUX_NUMBER } fad_aux_kind;
+typedef enum { FAD_SWAP_NO, FAD_SWAP_LOOSE, FAD_SWAP_YES } fad_swap;
 enum { FAD_MANY = 255 };
 
 /* The strong-zero products: in their own derivatives a partial of 0 gives 0 too, whatever it meets. */
@@ -32,6 +33,7 @@ typedef struct {
     uint8_t arity;          /* number of operands, FAD_MANY for a list */
     uint8_t kind;           /* fad_kind */
     uint8_t aux;            /* fad_aux_kind */
+    uint8_t swap;           /* fad_swap: may the operands change places? */
     const char *domains[2]; /* where tests sample the operands */
     const char *partials[3];/* the cells, as written */
     const char *doc;

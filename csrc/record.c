@@ -5,7 +5,10 @@
 #include "scalar.h"
 #include "try.h"
 
-static unsigned active(const fad_tape *tape, uint32_t node) { return tape->nodes[node].flags & FAD_IS_ACTIVE; }
+/* What a node takes over from an operand. */
+static unsigned inherited(const fad_tape *tape, uint32_t node) { return tape->nodes[node].flags & FAD_INHERITED; }
+
+static unsigned dynamic(const fad_tape *tape, uint32_t node) { return tape->nodes[node].flags & FAD_IS_DYNAMIC; }
 
 /* Appends a node of type and shape given, scalar where both allow it, and tells where its value goes. The pointer
  * is good until the next append. */
@@ -98,13 +101,15 @@ static fad_status record_arrays(fad_tape *tape, int op, size_t arity, const uint
         TRY(cast_operand(tape, &operands[k], k < first ? FAD_BOOL : dtype));
         tape->failed_at = k;
         TRY(fad_shape_broadcast(tape, shape, fad_node_shape(tape, operands[k]), &shape));
-        flags |= active(tape, operands[k]);
+        flags |= inherited(tape, operands[k]);
     }
     if (predicate || fad_ops[op].kind == FAD_FLAT)
-        flags = 0;
+        flags &= ~(unsigned)FAD_IS_ACTIVE;
     int result = predicate ? FAD_BOOL : dtype;
     fad_array values[3], to;
     TRY(new_value(tape, op, flags, operands[0], operands[1], operands[2], result, shape, &to, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     /* Values are read after the append, which may move them. */
     const fad_array *pointers[3];
     scalar_room room[3];
@@ -131,9 +136,10 @@ fad_status fad_record_elementwise(fad_tape *tape, int op, const uint32_t *operan
         x[k] = tape->values[operands[k]].number;
     }
     if (fad_ops[op].kind == FAD_PREDICATE || fad_ops[op].kind == FAD_FLAT)
-        flags = 0;
+        flags &= ~(unsigned)FAD_IS_ACTIVE;
+    bool skip = tape->dry && flags & FAD_IS_DYNAMIC;
     return fad_push_scalar(tape, op, flags, operands[0], arity > 1 ? operands[1] : 0, arity > 2 ? operands[2] : 0,
-                           fad_scalar_value(op, x[0], x[1], x[2]), out);
+                           skip ? 0 : fad_scalar_value(op, x[0], x[1], x[2]), out);
 }
 
 /* --- one operand --- */
@@ -146,16 +152,19 @@ fad_status fad_record_cast(fad_tape *tape, uint32_t a, int dtype, uint32_t *out)
         *out = a;
         return FAD_OK;
     }
-    unsigned flags = fad_is_float(dtype) ? active(tape, a) : 0;
+    unsigned flags = inherited(tape, a) & (fad_is_float(dtype) ? FAD_INHERITED : FAD_IS_DYNAMIC);
     if (dtype == FAD_F64 && shape->ndim == 0) {
         fad_array number = {NULL, shape, shape->strides, FAD_F64}, value = fad_value_array(tape, a);
-        double x;
+        double x = 0;
         number.data = (char *)&x;
-        fad_copy(&number, &value);
+        if (value.data)
+            fad_copy(&number, &value);
         fad_value v = {.number = x};
         return fad_push(tape, FAD_CAST, flags | FAD_HAS_ARRAY, a, 0, 0, v, out);
     }
     TRY(fad_new_array(tape, FAD_CAST, flags, a, 0, 0, dtype, shape, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_array value = fad_value_array(tape, a);
     fad_copy(tape->values[*out].array, &value);
     return FAD_OK;
@@ -175,11 +184,13 @@ fad_status fad_record_reshape(fad_tape *tape, uint32_t a, const fad_shape *shape
         if (fad_contiguous(&view)) {
             view.shape = shape;
             view.strides = shape->strides;
-            return fad_new_view(tape, FAD_RESHAPE, active(tape, a), a, 0, shape->id, &view, out);
+            return fad_new_view(tape, FAD_RESHAPE, inherited(tape, a), a, 0, shape->id, &view, out);
         }
     }
     fad_array to;
-    TRY(new_value(tape, FAD_RESHAPE, active(tape, a), a, 0, shape->id, fad_node_dtype(tape, a), shape, &to, out));
+    TRY(new_value(tape, FAD_RESHAPE, inherited(tape, a), a, 0, shape->id, fad_node_dtype(tape, a), shape, &to, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_array value = fad_value_array(tape, a);
     to.shape = value.shape; /* same elements in C order: copied as if it had the operand's shape */
     to.strides = value.shape->strides;
@@ -196,7 +207,9 @@ fad_status fad_record_broadcast_to(fad_tape *tape, uint32_t a, const fad_shape *
     }
     if (!fad_shape_expands(from, shape))
         return FAD_BAD_SHAPE;
-    TRY(fad_new_array(tape, FAD_BROADCAST_TO, active(tape, a), a, 0, shape->id, fad_node_dtype(tape, a), shape, out));
+    TRY(fad_new_array(tape, FAD_BROADCAST_TO, inherited(tape, a), a, 0, shape->id, fad_node_dtype(tape, a), shape, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_array value = fad_value_array(tape, a);
     fad_copy(tape->values[*out].array, &value);
     return FAD_OK;
@@ -214,7 +227,9 @@ fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape,
     if (!fad_is_float(fad_node_dtype(tape, a)))
         return FAD_BAD_OPERAND;
     fad_array to;
-    TRY(new_value(tape, FAD_SUM_TO, active(tape, a), a, 0, shape->id, fad_node_dtype(tape, a), shape, &to, out));
+    TRY(new_value(tape, FAD_SUM_TO, inherited(tape, a), a, 0, shape->id, fad_node_dtype(tape, a), shape, &to, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_array value = fad_value_array(tape, a);
     fad_fill_zero(&to);
     fad_add_reduced(tape->loops, &to, &value);
@@ -311,7 +326,9 @@ fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *
     int dtype = fad_node_dtype(tape, a);
     if (view->part->ndim == 0 && dtype == FAD_F64) {
         fad_value zero = {.number = 0};
-        TRY(fad_push(tape, FAD_VIEW, active(tape, a) | FAD_HAS_ARRAY, a, 0, side, zero, out));
+        TRY(fad_push(tape, FAD_VIEW, inherited(tape, a) | FAD_HAS_ARRAY, a, 0, side, zero, out));
+        if (!fad_has_value(tape, *out))
+            return FAD_OK;
         fad_array value = fad_value_array(tape, a);
         fad_array part = fad_view_apply(&value, view, NULL);
         tape->values[*out].number = *(const double *)part.data;
@@ -319,7 +336,9 @@ fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *
     }
     if (view_is_copied(tape, a, view)) {
         ptrdiff_t room[FAD_MAX_NDIM];
-        TRY(fad_new_array(tape, FAD_VIEW, active(tape, a), a, 0, side, dtype, view->part, out));
+        TRY(fad_new_array(tape, FAD_VIEW, inherited(tape, a), a, 0, side, dtype, view->part, out));
+        if (!fad_has_value(tape, *out))
+            return FAD_OK;
         fad_array value = fad_value_array(tape, a);
         fad_array part = fad_view_apply(&value, view, room);
         fad_copy(tape->values[*out].array, &part);
@@ -330,8 +349,10 @@ fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *
         fad_arena_alloc(tape, &tape->arena, (view->part->ndim + 1) * sizeof *strides, &status);
     if (!strides)
         return status;
-    fad_array part = fad_view_apply(tape->values[a].array, view, strides);
-    return fad_new_view(tape, FAD_VIEW, active(tape, a), a, 0, side, &part, out);
+    fad_array part = {NULL, view->part, view->part->strides, (uint8_t)dtype};
+    if (fad_has_value(tape, a))
+        part = fad_view_apply(tape->values[a].array, view, strides);
+    return fad_new_view(tape, FAD_VIEW, inherited(tape, a), a, 0, side, &part, out);
 }
 
 fad_status fad_record_embed(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
@@ -340,7 +361,9 @@ fad_status fad_record_embed(fad_tape *tape, uint32_t a, uint32_t side, uint32_t 
     if (fad_node_shape(tape, a) != view->part)
         return FAD_BAD_SHAPE;
     fad_array whole;
-    TRY(new_value(tape, FAD_EMBED, active(tape, a), a, 0, side, fad_node_dtype(tape, a), view->whole, &whole, out));
+    TRY(new_value(tape, FAD_EMBED, inherited(tape, a), a, 0, side, fad_node_dtype(tape, a), view->whole, &whole, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     ptrdiff_t strides[FAD_MAX_NDIM];
     fad_array part = fad_view_apply(&whole, view, strides), value = fad_value_array(tape, a);
     if (!view->bijective)
@@ -380,8 +403,8 @@ fad_status fad_record_element(fad_tape *tape, uint32_t a, size_t offset, uint32_
         at += (ptrdiff_t)(rest % (size_t)array->shape->dims[i]) * array->strides[i];
         rest /= (size_t)array->shape->dims[i];
     }
-    fad_value v = {.number = ((const double *)array->data)[at]};
-    return fad_push(tape, FAD_ELEMENT, active(tape, a) | FAD_HAS_ARRAY, a, 0, (uint32_t)offset, v, out);
+    fad_value v = {.number = array->data ? ((const double *)array->data)[at] : 0};
+    return fad_push(tape, FAD_ELEMENT, inherited(tape, a) | FAD_HAS_ARRAY, a, 0, (uint32_t)offset, v, out);
 }
 
 static fad_status new_list(fad_tape *tape, size_t count, const uint32_t *nodes, size_t axis, uint32_t *side,
@@ -399,7 +422,7 @@ static fad_status new_list(fad_tape *tape, size_t count, const uint32_t *nodes, 
     for (size_t i = 0; i < count; i++) {
         TRY(fad_pin(tape, nodes[i]));
         list->nodes[i] = nodes[i];
-        *flags |= active(tape, nodes[i]);
+        *flags |= inherited(tape, nodes[i]);
     }
     return fad_side_add(tape, list, side);
 }
@@ -416,6 +439,8 @@ fad_status fad_record_stack(fad_tape *tape, size_t count, const uint32_t *nodes,
     TRY(fad_shape_intern(tape, 1, &dim, &shape));
     TRY(new_list(tape, count, nodes, 0, &side, &flags));
     TRY(fad_new_array(tape, FAD_STACK, flags, 0, 0, side, FAD_F64, shape, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     double *to = (double *)tape->values[*out].array->data;
     for (size_t i = 0; i < count; i++)
         to[i] = tape->values[nodes[i]].number;
@@ -449,7 +474,10 @@ fad_status fad_record_concatenate(fad_tape *tape, size_t count, const uint32_t *
     unsigned flags = 0;
     TRY(fad_shape_intern(tape, first->ndim, dims, &shape));
     TRY(new_list(tape, count, nodes, axis, &side, &flags));
-    TRY(fad_new_array(tape, FAD_CONCATENATE, fad_is_float(dtype) ? flags : 0, 0, 0, side, dtype, shape, out));
+    TRY(fad_new_array(tape, FAD_CONCATENATE, flags & (fad_is_float(dtype) ? FAD_INHERITED : FAD_IS_DYNAMIC), 0, 0, side,
+                      dtype, shape, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_array part = *tape->values[*out].array;
     part.strides = shape->strides;
     for (size_t i = 0; i < count; i++) {
@@ -467,6 +495,8 @@ fad_status fad_record_nsum(fad_tape *tape, size_t count, const uint32_t *nodes, 
         return FAD_BAD_OPERAND;
     const fad_shape *shape = fad_node_shape(tape, nodes[0]);
     int dtype = fad_node_dtype(tape, nodes[0]);
+    if (!fad_is_float(dtype))
+        return FAD_BAD_OPERAND;
     for (size_t i = 0; i < count; i++)
         if (fad_node_shape(tape, nodes[i]) != shape || fad_node_dtype(tape, nodes[i]) != dtype)
             return FAD_BAD_SHAPE;
@@ -475,6 +505,8 @@ fad_status fad_record_nsum(fad_tape *tape, size_t count, const uint32_t *nodes, 
     TRY(new_list(tape, count, nodes, 0, &side, &flags));
     fad_array to;
     TRY(new_value(tape, FAD_NSUM, flags, 0, 0, side, dtype, shape, &to, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_fill_zero(&to);
     for (size_t i = 0; i < count; i++) {
         fad_array value = fad_value_array(tape, nodes[i]);
@@ -492,6 +524,8 @@ fad_status fad_check_indices(const fad_tape *tape, uint32_t indices, const fad_s
     const fad_array *array = tape->values[indices].array;
     if (array->dtype != FAD_I64 || !fad_contiguous(array))
         return FAD_BAD_OPERAND;
+    if (!fad_has_value(tape, indices))
+        return FAD_OK; /* checked when they were recorded, and when they are computed again */
     const int64_t *at = (const int64_t *)array->data;
     for (size_t i = 0; i < array->shape->size; i++)
         if (at[i] < 0 || (size_t)at[i] >= whole->size)
@@ -503,8 +537,10 @@ fad_status fad_record_gather(fad_tape *tape, uint32_t a, uint32_t indices, uint3
 {
     TRY(fad_check_indices(tape, indices, fad_node_shape(tape, a)));
     fad_array to;
-    TRY(new_value(tape, FAD_GATHER, active(tape, a), a, 0, indices, fad_node_dtype(tape, a),
+    TRY(new_value(tape, FAD_GATHER, inherited(tape, a) | dynamic(tape, indices), a, 0, indices, fad_node_dtype(tape, a),
                   fad_node_shape(tape, indices), &to, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_array from = fad_value_array(tape, a);
     fad_gather(&to, &from, tape->values[indices].array);
     return FAD_OK;
@@ -524,10 +560,99 @@ fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, 
     scatter->shape = shape;
     TRY(fad_side_add(tape, scatter, &side));
     fad_array to;
-    TRY(new_value(tape, FAD_SCATTER_ADD, active(tape, a), a, 0, side, fad_node_dtype(tape, a), shape, &to, out));
+    TRY(new_value(tape, FAD_SCATTER_ADD, inherited(tape, a) | dynamic(tape, indices), a, 0, side,
+                  fad_node_dtype(tape, a), shape, &to, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_array from = fad_value_array(tape, a);
     fad_fill_zero(&to);
     fad_scatter_add(&to, &from, tape->values[indices].array);
+    return FAD_OK;
+}
+
+/* --- places of a nest of loops --- */
+
+bool fad_strided_is_inside(const fad_shape *whole, const fad_shape *part, ptrdiff_t start, const ptrdiff_t *strides)
+{
+    ptrdiff_t low = start, high = start, reach;
+    if (part->size == 0)
+        return true;
+    for (size_t i = 0; i < part->ndim; i++) {
+        ptrdiff_t *end = strides[i] < 0 ? &low : &high;
+        if (__builtin_mul_overflow(part->dims[i] - 1, strides[i], &reach) || __builtin_add_overflow(*end, reach, end))
+            return false;
+    }
+    return low >= 0 && high >= 0 && (size_t)high < whole->size;
+}
+
+fad_status fad_make_strided(fad_tape *tape, const fad_shape *whole, size_t ndim, const ptrdiff_t *dims,
+                            ptrdiff_t start, const ptrdiff_t *strides, uint32_t *side)
+{
+    const fad_shape *part;
+    TRY(fad_shape_intern(tape, ndim, dims, &part));
+    if (whole->ndim == 0 || !fad_strided_is_inside(whole, part, start, strides))
+        return FAD_BAD_OPERAND;
+    fad_status status = FAD_OK;
+    fad_strided *strided = fad_arena_alloc(tape, &tape->arena, sizeof *strided + ndim * sizeof *strides, &status);
+    if (!strided)
+        return status;
+    ptrdiff_t *own = (ptrdiff_t *)(strided + 1);
+    for (size_t i = 0; i < ndim; i++)
+        own[i] = strides[i];
+    strided->whole = whole;
+    strided->part = part;
+    strided->start = start;
+    strided->strides = own;
+    return fad_side_add(tape, strided, side);
+}
+
+/* The array behind `a`, copied where it is not C-contiguous. */
+static fad_status dense_value(fad_tape *tape, uint32_t a, fad_array *out)
+{
+    *out = *tape->values[a].array;
+    if (fad_contiguous(out))
+        return FAD_OK;
+    fad_status status = FAD_OK;
+    fad_array from = *out;
+    out->data = fad_arena_alloc(tape, &tape->arena, from.shape->size * fad_itemsize(from.dtype), &status);
+    out->strides = out->shape->strides;
+    if (out->data)
+        fad_copy(out, &from);
+    return status;
+}
+
+fad_status fad_record_strided(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
+{
+    const fad_strided *strided = tape->side[side];
+    if (fad_node_shape(tape, a) != strided->whole)
+        return FAD_BAD_SHAPE;
+    int dtype = fad_node_dtype(tape, a);
+    fad_array whole, part = {NULL, strided->part, strided->part->strides, (uint8_t)dtype};
+    if (fad_has_value(tape, a)) {
+        TRY(dense_value(tape, a, &whole));
+        part = fad_strided_apply(&whole, strided);
+    }
+    if (strided->part->ndim || dtype != FAD_F64)
+        return fad_new_view(tape, FAD_STRIDED, inherited(tape, a), a, 0, side, &part, out);
+    fad_value value = {.number = part.data ? *(const double *)part.data : 0};
+    return fad_push(tape, FAD_STRIDED, inherited(tape, a) | FAD_HAS_ARRAY, a, 0, side, value, out);
+}
+
+fad_status fad_record_strided_add(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
+{
+    const fad_strided *strided = tape->side[side];
+    int dtype = fad_node_dtype(tape, a);
+    if (fad_node_shape(tape, a) != strided->part)
+        return FAD_BAD_SHAPE;
+    if (!fad_is_float(dtype))
+        return FAD_BAD_OPERAND;
+    TRY(fad_new_array(tape, FAD_STRIDED_ADD, inherited(tape, a), a, 0, side, dtype, strided->whole, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
+    const fad_array *whole = tape->values[*out].array;
+    fad_array part = fad_strided_apply(whole, strided), value = fad_value_array(tape, a);
+    fad_fill_zero(whole);
+    fad_add(tape->loops, &part, &value);
     return FAD_OK;
 }
 
@@ -554,8 +679,9 @@ fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *o
     dims[shape->ndim] = x->dims[x->ndim - 2];
     dims[shape->ndim + 1] = y->dims[y->ndim - 1];
     TRY(fad_shape_intern(tape, shape->ndim + 2, dims, &shape));
-    TRY(fad_new_array(tape, FAD_MATMUL, active(tape, a) | active(tape, b), a, b, 0, dtype, shape, out));
-    fad_matmul(tape->loops, tape->values[*out].array, tape->values[a].array, tape->values[b].array);
+    TRY(fad_new_array(tape, FAD_MATMUL, inherited(tape, a) | inherited(tape, b), a, b, 0, dtype, shape, out));
+    if (fad_has_value(tape, *out))
+        fad_matmul(tape->loops, tape->values[*out].array, tape->values[a].array, tape->values[b].array);
     return FAD_OK;
 }
 
@@ -565,8 +691,9 @@ fad_status fad_record_cumsum(fad_tape *tape, uint32_t a, size_t axis, bool backw
     int dtype = fad_node_dtype(tape, a);
     if (axis >= shape->ndim || !fad_is_float(dtype))
         return FAD_BAD_OPERAND;
-    TRY(fad_new_array(tape, FAD_CUMSUM, active(tape, a), a, 0, (uint32_t)(2 * axis + backwards), dtype, shape, out));
-    fad_cumsum(tape->values[*out].array, tape->values[a].array, axis, backwards);
+    TRY(fad_new_array(tape, FAD_CUMSUM, inherited(tape, a), a, 0, (uint32_t)(2 * axis + backwards), dtype, shape, out));
+    if (fad_has_value(tape, *out))
+        fad_cumsum(tape->values[*out].array, tape->values[a].array, axis, backwards);
     return FAD_OK;
 }
 
@@ -606,7 +733,7 @@ fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32
     for (size_t i = 0; i < count; i++) {
         TRY(fad_pin(tape, nodes[i]));
         custom->nodes[i] = nodes[i];
-        flags |= active(tape, nodes[i]);
+        flags |= inherited(tape, nodes[i]);
     }
     custom->rule = rule;
     custom->outputs = outputs;
@@ -618,7 +745,7 @@ fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32
     for (uint32_t k = 0; k < outputs && status == FAD_OK; k++) {
         fad_array to;
         uint32_t node = 0;
-        unsigned own = fad_is_float(dtypes[k]) ? flags : 0;
+        unsigned own = flags & (fad_is_float(dtypes[k]) ? FAD_INHERITED : FAD_IS_DYNAMIC);
         status = new_value(tape, k ? FAD_OUTPUT : FAD_CUSTOM, k ? own : flags, k ? (uint32_t)mark : 0, 0,
                            k ? k : side, dtypes[k], shapes[k], &to, &node);
     }

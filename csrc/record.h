@@ -31,6 +31,13 @@ fad_status fad_check_indices(const fad_tape *tape, uint32_t indices, const fad_s
 fad_status fad_record_gather(fad_tape *tape, uint32_t a, uint32_t indices, uint32_t *out);
 fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, const fad_shape *shape, uint32_t *out);
 
+/* Side record of a STRIDED; strides are copied. Fails with FAD_BAD_OPERAND where it would read outside of `whole`. */
+fad_status fad_make_strided(fad_tape *tape, const fad_shape *whole, size_t ndim, const ptrdiff_t *dims,
+                            ptrdiff_t start, const ptrdiff_t *strides, uint32_t *side);
+bool fad_strided_is_inside(const fad_shape *whole, const fad_shape *part, ptrdiff_t start, const ptrdiff_t *strides);
+fad_status fad_record_strided(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out);
+fad_status fad_record_strided_add(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out);
+
 fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *out);
 fad_status fad_record_cumsum(fad_tape *tape, uint32_t a, size_t axis, bool backwards, uint32_t *out);
 

@@ -85,7 +85,7 @@ static inline double fad_spacing(double x)
 #undef UNPACK_2
 #undef UNPACK_3
 
-/* --- the partials --- */
+/* --- every row's partials as functions of the operands and the value --- */
 
 #define K(c)  ((double)(c))
 #define ZERO  0.0
@@ -93,6 +93,29 @@ static inline double fad_spacing(double x)
 #define ONE   1.0
 #define TWO   2.0
 #define NONE  0.0
+
+#define PARTIAL(NAME, CELL)                                             \
+    static inline double NAME(double X, double Y, double Z, double V) \
+    {                                                                   \
+        (void)X, (void)Y, (void)Z, (void)V;                             \
+        return CELL;                                                    \
+    }
+#define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
+    PARTIAL(NAME##_BY_X, PX)                                 \
+    PARTIAL(NAME##_BY_Y, PY)                                 \
+    PARTIAL(NAME##_BY_Z, PZ)
+#include "ops.def"
+#undef OP
+#undef PARTIAL
+
+#undef K
+#undef ZERO
+#undef HALF
+#undef ONE
+#undef TWO
+#undef NONE
+
+/* --- by number of the op --- */
 
 /* Value of element-wise `op`; operands beyond its arity are ignored. */
 static inline double fad_scalar_value(int op, double x, double y, double z)
@@ -113,14 +136,10 @@ static inline double fad_scalar_value(int op, double x, double y, double z)
 /* Partial of element-wise `op` by operand `k`, at operands X, Y, Z where the value is V. */
 static inline double fad_scalar_partial(int op, int k, double X, double Y, double Z, double V)
 {
-    (void)X;
-    (void)Y;
-    (void)Z;
-    (void)V;
     switch (op) {
-#define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
-    case FAD_##NAME:                                         \
-        return k == 0 ? (PX) : k == 1 ? (PY) : (PZ);
+#define OP(NAME, ...)    \
+    case FAD_##NAME:     \
+        return k == 0 ? NAME##_BY_X(X, Y, Z, V) : k == 1 ? NAME##_BY_Y(X, Y, Z, V) : NAME##_BY_Z(X, Y, Z, V);
 #include "ops.def"
 #undef OP
     default:
@@ -134,16 +153,13 @@ static inline double fad_scalar_tangent(int op, const double *x, const double *y
 {
     (void)ty;
     (void)tz;
-#define FORWARD_1(PX, PY, PZ) (tx == 0 ? 0 : tx * (PX))
-#define FORWARD_2(PX, PY, PZ) FORWARD_1(PX, PY, PZ) + (ty == 0 ? 0 : ty * (PY))
-#define FORWARD_3(PX, PY, PZ) FORWARD_2(PX, PY, PZ) + (tz == 0 ? 0 : tz * (PZ))
+#define FORWARD_1(NAME) (tx == 0 ? 0 : tx * NAME##_BY_X(*x, *y, *z, *v))
+#define FORWARD_2(NAME) FORWARD_1(NAME) + (ty == 0 ? 0 : ty * NAME##_BY_Y(*x, *y, *z, *v))
+#define FORWARD_3(NAME) FORWARD_2(NAME) + (tz == 0 ? 0 : tz * NAME##_BY_Z(*x, *y, *z, *v))
     switch (op) {
-#define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
-    case FAD_##NAME: {                                       \
-        const double X = *x, Y = *y, Z = *z, V = *v;         \
-        (void)X, (void)Y, (void)Z, (void)V;                  \
-        return FORWARD_##ARITY(PX, PY, PZ);                  \
-    }
+#define OP(NAME, NUMPY, ARITY, ...) \
+    case FAD_##NAME:                \
+        return FORWARD_##ARITY(NAME);
 #include "ops.def"
 #undef OP
     default:
@@ -153,50 +169,5 @@ static inline double fad_scalar_tangent(int op, const double *x, const double *y
 #undef FORWARD_2
 #undef FORWARD_3
 }
-
-/* One step of the reverse loop: adds adjoint times partial to the adjoints of the parents a, b, c of a node
- * whose own adjoint `g` is not zero (so the products are strong-zero products). `x` .. `v` point at the values of the
- * parents and the node; only what a partial uses is read. */
-static inline void fad_scalar_reverse(int op, double g, const double *x, const double *y, const double *z,
-                                      const double *v, double *a, double *b, double *c)
-{
-    (void)b;
-    (void)c;
-#define TIMES(P) (strong && (P) == 0 ? 0 : g * (P))
-#define REVERSE_1(PX, PY, PZ) *a += TIMES(PX)
-#define REVERSE_2(PX, PY, PZ)  \
-    const double to_b = TIMES(PY); \
-    *a += TIMES(PX);           \
-    *b += to_b
-#define REVERSE_3(PX, PY, PZ) \
-    *a += TIMES(PX);          \
-    *b += TIMES(PY);          \
-    *c += TIMES(PZ)
-    switch (op) {
-#define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
-    case FAD_##NAME: {                                       \
-        const double X = *x, Y = *y, Z = *z, V = *v;         \
-        enum { strong = FAD_IS_STRONG(FAD_##NAME) };         \
-        (void)X, (void)Y, (void)Z, (void)V;                  \
-        REVERSE_##ARITY(PX, PY, PZ);                         \
-        break;                                               \
-    }
-#include "ops.def"
-#undef OP
-    default:
-        break;
-    }
-#undef TIMES
-#undef REVERSE_1
-#undef REVERSE_2
-#undef REVERSE_3
-}
-
-#undef K
-#undef ZERO
-#undef HALF
-#undef ONE
-#undef TWO
-#undef NONE
 
 #endif

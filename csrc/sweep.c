@@ -4,6 +4,8 @@
 #include "array.h"
 #include "try.h"
 
+static bool is_leaf(const fad_node *node) { return node->op == FAD_CONSTANT || node->op == FAD_VARIABLE; }
+
 /* --- memory --- */
 
 fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bool keep)
@@ -22,6 +24,8 @@ fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bool 
         sweep->capacity = count;
     }
     memset(sweep->adjoints, 0, count * sizeof *sweep->adjoints);
+    while (tape->leaves < count && is_leaf(&tape->nodes[tape->leaves]))
+        tape->leaves++;
     return FAD_OK;
 }
 
@@ -439,15 +443,6 @@ static fad_status reverse_sum_to(const step *s)
     return status;
 }
 
-static fad_status reverse_element(const step *s)
-{
-    bool empty;
-    fad_array dense;
-    TRY(fad_sweep_dense(s->sweep, s->node->a, false, &dense, &empty));
-    ((double *)dense.data)[s->node->aux] += *(const double *)s->g.data;
-    return FAD_OK;
-}
-
 static fad_status reverse_stack(const step *s)
 {
     const fad_list *list = s->tape->side[s->node->aux];
@@ -512,6 +507,31 @@ static fad_status reverse_scatter_add(const step *s)
 {
     const fad_scatter *scatter = s->tape->side[s->node->aux];
     return give_gathered(s, s->node->a, s->tape->values[scatter->indices].array);
+}
+
+/* Adds g to a's adjoint at the places that were read. */
+static fad_status reverse_strided(const step *s)
+{
+    bool empty;
+    fad_array dense;
+    TRY(fad_sweep_dense(s->sweep, s->node->a, false, &dense, &empty));
+    fad_array part = fad_strided_apply(&dense, s->tape->side[s->node->aux]);
+    fad_add(s->tape->loops, &part, &s->g);
+    return FAD_OK;
+}
+
+static fad_status reverse_strided_add(const step *s)
+{
+    fad_array whole = s->g;
+    fad_buffer *buffer = NULL;
+    if (!fad_contiguous(&whole)) {
+        TRY(temporary(s, s->g.shape, s->g.dtype, &whole, &buffer));
+        fad_copy(&whole, &s->g);
+    }
+    fad_array part = fad_strided_apply(&whole, s->tape->side[s->node->aux]);
+    fad_status status = fad_sweep_give(s->sweep, s->node->a, &part, buffer ? buffer : s->owner);
+    fad_sweep_release(s->sweep, buffer);
+    return status;
 }
 
 static fad_status reverse_update_at(const step *s)
@@ -604,8 +624,6 @@ static fad_status reverse_structural(const step *s)
         return give_reduced(s, s->node->a, &s->g, s->owner);
     case FAD_SUM_TO:
         return reverse_sum_to(s);
-    case FAD_ELEMENT:
-        return reverse_element(s);
     case FAD_STACK:
         return reverse_stack(s);
     case FAD_CONCATENATE:
@@ -616,6 +634,10 @@ static fad_status reverse_structural(const step *s)
         return reverse_gather(s);
     case FAD_SCATTER_ADD:
         return reverse_scatter_add(s);
+    case FAD_STRIDED:
+        return reverse_strided(s);
+    case FAD_STRIDED_ADD:
+        return reverse_strided_add(s);
     case FAD_UPDATE_AT:
         return reverse_update_at(s);
     case FAD_MATMUL:
@@ -643,16 +665,30 @@ static fad_status reverse_custom(fad_sweep *sweep, uint32_t index)
     return any ? tape->host.sweep(tape->host.context, sweep, custom) : FAD_OK;
 }
 
+/* Its adjoint is a number, and scalar code on the elements of an array is full of it: the short way. */
+static fad_status reverse_element(fad_sweep *sweep, const fad_node *node, double g)
+{
+    bool empty;
+    fad_array dense;
+    if (g == 0)
+        return FAD_OK;
+    TRY(fad_sweep_dense(sweep, node->a, false, &dense, &empty));
+    ((double *)dense.data)[node->aux] += g;
+    return FAD_OK;
+}
+
 fad_status fad_sweep_node(fad_sweep *sweep, uint32_t index)
 {
     fad_tape *tape = sweep->tape;
     const fad_node *node = &tape->nodes[index];
     double number;
-    step s = {sweep, tape, node, index, {0}, NULL};
     if (!(node->flags & FAD_IS_ACTIVE) || node->op == FAD_OUTPUT || node->op == FAD_VARIABLE)
         return FAD_OK;
+    if (node->op == FAD_ELEMENT)
+        return reverse_element(sweep, node, sweep->adjoints[index].number);
     if (node->op == FAD_CUSTOM)
         return reverse_custom(sweep, index);
+    step s = {sweep, tape, node, index, {0}, NULL};
     if (!fad_sweep_get(sweep, index, &number, &s.g))
         return FAD_OK;
     fad_slot *slot = node->flags & FAD_IS_ARRAY ? sweep->adjoints[index].slot : NULL;

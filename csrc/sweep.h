@@ -1,6 +1,6 @@
-/* sweep.h: the adjoints of one numeric reverse sweep, and its steps for nodes that involve arrays. The loop itself
- * belongs to the host (src/fastad/_reverse.pyx; tests/c has one in C): it handles scalar nodes with
- * fad_scalar_reverse and hands every node with FAD_HAS_ARRAY to fad_sweep_node. */
+/* sweep.h: the adjoints of one numeric reverse sweep, and its steps. The loop itself belongs to the host
+ * (src/fastad/_reverse.pyx; tests/c has one in C): it hands stretches of scalar nodes to fad_sweep_scalars and every
+ * node with FAD_HAS_ARRAY to fad_sweep_node. */
 #ifndef FAD_SWEEP_H
 #define FAD_SWEEP_H
 
@@ -55,7 +55,10 @@ fad_status fad_sweep_dense(fad_sweep *sweep, uint32_t node, bool as_is, fad_arra
 /* The node's adjoint, false if it is zero. `number` is room for a scalar node's. */
 bool fad_sweep_get(const fad_sweep *sweep, uint32_t node, double *number, fad_array *out);
 
-/* One reverse step. */
+/* scalars.c: the reverse steps of nodes i-1, i-2, ... as long as they are scalar. Returns where they end: i with an array
+ * involved in node i-1, or 0 where only leaves remain. */
+size_t fad_sweep_scalars(fad_sweep *sweep, size_t i);
+/* The reverse step of a node with FAD_HAS_ARRAY. */
 fad_status fad_sweep_node(fad_sweep *sweep, uint32_t node);
 
 /* For the step's parts: */

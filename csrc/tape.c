@@ -227,6 +227,8 @@ void fad_tape_truncate(fad_tape *tape, size_t mark)
         return;
     release_rules(tape, mark);
     tape->count = mark;
+    if (tape->leaves > mark)
+        tape->leaves = mark;
     for (size_t i = 0; i < FAD_CONSTANT_CACHE; i++)
         if (tape->constants[i].node > mark)
             tape->constants[i].node = 0;
@@ -237,6 +239,7 @@ void fad_tape_reset(fad_tape *tape, size_t keep)
     fad_status ignored = FAD_OK;
     fad_tape_truncate(tape, 0);
     tape->side_count = 0;
+    tape->dry = false;
     tape->generation++;
     fad_arena_reset(tape, &tape->arena, keep);
     if (tape->side_capacity * sizeof *tape->side > keep) {
@@ -443,11 +446,13 @@ fad_status fad_new_array(fad_tape *tape, int op, unsigned flags, uint32_t a, uin
 {
     enum { HEADER = (sizeof(fad_array) + 31) & ~(size_t)31 };
     fad_status status = FAD_OK;
-    char *p = fad_arena_alloc(tape, &tape->arena, HEADER + shape->size * fad_itemsize(dtype), &status);
+    bool empty = tape->dry && flags & FAD_IS_DYNAMIC;
+    size_t size = empty ? 0 : shape->size * fad_itemsize(dtype);
+    char *p = fad_arena_alloc(tape, &tape->arena, HEADER + size, &status);
     if (!p)
         return status;
     fad_array *array = (fad_array *)p;
-    array->data = p + HEADER;
+    array->data = empty ? NULL : p + HEADER;
     array->shape = shape;
     array->strides = shape->strides;
     array->dtype = (uint8_t)dtype;

@@ -66,8 +66,10 @@ enum {
     FAD_IS_ARRAY = 2,    /* its value is an array */
     FAD_HAS_ARRAY = 4,   /* it or one of its parents is an array: not for the scalar loop */
     FAD_MARKED = 8,      /* free for one sweep's use */
-    FAD_IS_VERSION = 16, /* its value is a fad_version */
-    FAD_IS_OWNED = 32,   /* a version that nothing has read but to copy: the next write may take its buffer */
+    FAD_IS_DYNAMIC = 16, /* depends on an input of the program that the tape is made into */
+    FAD_INHERITED = FAD_IS_ACTIVE | FAD_IS_DYNAMIC,
+    FAD_IS_VERSION = 32, /* its value is a fad_version */
+    FAD_IS_OWNED = 64,   /* a version that nothing has read but to copy: the next write may take its buffer */
 };
 
 typedef union {
@@ -100,6 +102,15 @@ typedef struct {
     const ptrdiff_t *step;     /* part->ndim */
     const int *source;         /* part->ndim */
 } fad_view;
+
+/* Places of a nest of loops: element [i, j, ...] of the part is the element of the whole at C-order offset
+ * start + i*stride[0] + j*stride[1] + ... Strides may be zero or negative, and places may coincide. */
+typedef struct {
+    const fad_shape *whole;    /* shape that STRIDED reads */
+    const fad_shape *part;     /* shape that STRIDED gives */
+    ptrdiff_t start;
+    const ptrdiff_t *strides;  /* part->ndim */
+} fad_strided;
 
 /* Operands of STACK, CONCATENATE (along `axis`) and NSUM. */
 typedef struct {
@@ -165,12 +176,16 @@ typedef struct fad_tape fad_tape;
 /* How a host differentiates its CUSTOM nodes. `cotangent` and `result` are nodes (0xffffffff: none) while
  * emitting and arrays in a sweep. */
 struct fad_sweep;
+struct fad_program;
+struct fad_call;
 typedef struct {
     fad_status (*sweep)(void *context, struct fad_sweep *sweep, const fad_custom *custom);
     fad_status (*emit_reverse)(void *context, fad_tape *tape, const fad_custom *custom, const uint32_t *cotangents,
                                uint32_t *results);
     fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom, const uint32_t *tangents,
                                uint32_t *results);
+    fad_status (*call)(void *context, const struct fad_program *program, const struct fad_call *call, char **data);
+    void (*retain)(void *context, void *rule);
     void (*release)(void *context, void *rule);
     void *context;
 } fad_custom_host;
@@ -182,6 +197,7 @@ struct fad_tape {
     fad_node *nodes;
     fad_value *values;
     size_t count, capacity, value_capacity;
+    size_t leaves;             /* so many nodes at the start are CONSTANT or VARIABLE, as far as a sweep looked */
     size_t bytes, limit;       /* in use; ceiling (0: none) */
     fad_arena arena;           /* array data and side records; empty after a reset */
     void **side;
@@ -192,6 +208,7 @@ struct fad_tape {
     size_t shape_table_size;
     fad_arena shape_arena;
     uint64_t generation;       /* grows at every reset */
+    bool dry;                  /* arrays that depend on an input have no data: only their form is recorded */
     const fad_loops *loops;
     fad_allocator allocator;
     fad_custom_host host;
@@ -283,7 +300,7 @@ static inline fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active
 {
     fad_value value;
     value.number = number;
-    return fad_push(tape, op, active & FAD_IS_ACTIVE, a, b, aux, value, out);
+    return fad_push(tape, op, active & FAD_INHERITED, a, b, aux, value, out);
 }
 
 static inline bool fad_is_array(const fad_tape *tape, uint32_t node)
@@ -292,7 +309,13 @@ static inline bool fad_is_array(const fad_tape *tape, uint32_t node)
 }
 
 fad_status fad_constant(fad_tape *tape, double value, uint32_t *out);
-/* A new array node with uninitialised C-contiguous data, for the caller to fill. */
+/* Whether the node's value is computed as it is appended: always, but for the dynamic nodes of a dry tape. */
+static inline bool fad_has_value(const fad_tape *tape, uint32_t node)
+{
+    return !(tape->dry && tape->nodes[node].flags & FAD_IS_DYNAMIC);
+}
+
+/* A new array node with uninitialised C-contiguous data, for the caller to fill (no data: fad_has_value). */
 fad_status fad_new_array(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux, int dtype,
                          const fad_shape *shape, uint32_t *out);
 /* A new array node whose value is `view`, data shared. */

@@ -92,26 +92,42 @@ static fad_status next_version(fad_tape *tape, fad_node n, uint32_t *out)
     return FAD_OK;
 }
 
+static unsigned update_flags(const fad_tape *tape, int op, uint32_t a, uint32_t b, uint32_t aux)
+{
+    unsigned flags = (tape->nodes[a].flags | tape->nodes[b].flags) & FAD_INHERITED;
+    return op == FAD_UPDATE_AT ? flags | (tape->nodes[aux].flags & FAD_IS_DYNAMIC) : flags;
+}
+
+/* The node, whose value, where it has one, is still that of `a`. */
+static fad_status push_updated(fad_tape *tape, int op, uint32_t a, uint32_t b, uint32_t aux, bool assign, uint32_t *out)
+{
+    unsigned flags = update_flags(tape, op, a, b, aux);
+    const fad_array *before = tape->values[a].array;
+    if (!fad_is_array(tape, a)) {
+        fad_value number = {.number = tape->values[a].number};
+        return fad_push(tape, op, flags | FAD_HAS_ARRAY, a, b, aux, number, out);
+    }
+    if (!assign || (tape->dry && flags & FAD_IS_DYNAMIC)) { /* no version: nobody writes to its buffer */
+        TRY(fad_new_array(tape, op, flags, a, b, aux, before->dtype, before->shape, out));
+    } else {
+        flags |= FAD_IS_ARRAY | FAD_HAS_ARRAY | FAD_IS_VERSION | FAD_IS_OWNED;
+        fad_node n = {(uint16_t)op, (uint16_t)flags, a, b, aux};
+        if (tape->nodes[a].flags & FAD_IS_OWNED && a != b)
+            return next_version(tape, n, out);
+        TRY(first_version(tape, n, before, out));
+    }
+    if (fad_has_value(tape, *out))
+        fad_copy(tape->values[*out].array, before);
+    return FAD_OK;
+}
+
 /* Operands fit. `assign`: `a` will not be named again, and the new node by the caller alone. */
 static fad_status update(fad_tape *tape, int op, uint32_t a, uint32_t b, uint32_t aux, bool assign, uint32_t *out)
 {
     TRY(fad_record_cast(tape, b, fad_node_dtype(tape, a), &b));
-    unsigned flags = (tape->nodes[a].flags | tape->nodes[b].flags) & FAD_IS_ACTIVE;
-    if (!fad_is_array(tape, a)) { /* a number */
-        fad_value before = {.number = tape->values[a].number};
-        TRY(fad_push(tape, op, flags | FAD_HAS_ARRAY, a, b, aux, before, out));
-    } else {
-        unsigned owned = assign ? FAD_IS_OWNED : 0;
-        flags |= FAD_IS_ARRAY | FAD_HAS_ARRAY | FAD_IS_VERSION | owned;
-        fad_node n = {(uint16_t)op, (uint16_t)flags, a, b, aux};
-        if (assign && tape->nodes[a].flags & FAD_IS_OWNED && a != b) {
-            TRY(next_version(tape, n, out));
-        } else {
-            const fad_array *before = tape->values[a].array;
-            TRY(first_version(tape, n, before, out));
-            fad_copy(tape->values[*out].array, before);
-        }
-    }
+    TRY(push_updated(tape, op, a, b, aux, assign, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
     fad_array whole = fad_value_array(tape, *out), value = fad_value_array(tape, b);
     write_part(tape, op, aux, &whole, &value);
     return FAD_OK;

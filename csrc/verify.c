@@ -24,10 +24,22 @@ static const char *check_parents(const fad_tape *tape, uint32_t i)
             return "reads a value that was overwritten";
     }
     const fad_node *n = &tape->nodes[i];
-    if ((n->flags & FAD_IS_ACTIVE) && !active && n->op != FAD_VARIABLE)
+    if ((n->flags & FAD_IS_ACTIVE) && !active && n->op != FAD_VARIABLE && n->op != FAD_POS)
         return "active, but none of its parents is";
     if ((n->flags & FAD_IS_ARRAY || arrays) && !(n->flags & FAD_HAS_ARRAY))
         return "an array is not flagged";
+    return NULL;
+}
+
+static const char *check_strided(const fad_tape *tape, const fad_node *n, const fad_shape *shape)
+{
+    const fad_strided *strided = tape->side[n->aux];
+    const fad_shape *operand = fad_node_shape(tape, n->a);
+    bool reads = n->op == FAD_STRIDED;
+    if (strided->whole != (reads ? operand : shape) || strided->part != (reads ? shape : operand))
+        return "its shapes are not those of its side record";
+    if (!fad_strided_is_inside(strided->whole, strided->part, strided->start, strided->strides))
+        return "reaches outside of the whole";
     return NULL;
 }
 
@@ -49,6 +61,8 @@ static const char *check_shape(const fad_tape *tape, uint32_t i)
         return "sums to a shape that does not expand";
     if (n->op == FAD_RESHAPE && shape->size != fad_node_shape(tape, n->a)->size)
         return "reshapes to another number of elements";
+    if (n->op == FAD_STRIDED || n->op == FAD_STRIDED_ADD)
+        return check_strided(tape, n, shape);
     return NULL;
 }
 

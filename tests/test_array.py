@@ -77,8 +77,9 @@ def test_operand_on_either_side(op, other, point):
         assert isinstance(y, fad.Array)
         assert y.dtype == expected.dtype
         assert y.shape == np.shape(expected)
-        if op is operator.pow:  # a scalar's is the C library's, and NumPy may have its own
-            np.testing.assert_array_max_ulp(y.value, expected, 1)
+        if op is operator.pow and y.ndim == 0:
+            # Scalars are computed by C's pow; NumPy's vector loop may round the other way.
+            np.testing.assert_array_max_ulp(np.asarray(y.value), expected, maxulp=1)
         else:
             np.testing.assert_array_equal(y.value, expected)
         if op not in (operator.mod, operator.floordiv):  # their kinks are the table's tests

@@ -17,7 +17,7 @@ def _on_path(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in {"functions", "harness", "one_shot", "peers", "compare"}:
+        if name.split(".")[0] in {"functions", "harness", "one_shot", "replay", "peers", "compare"}:
             del sys.modules[name]
 
 
@@ -61,13 +61,108 @@ def test_dense_by_hand():
     np.testing.assert_allclose(gradient, differences(plain, point), rtol=1e-6, atol=1e-9)
 
 
-def test_recurrence_by_hand():
-    from functions import recurrence
+def test_written_recurrence_by_hand():
+    from functions import written_recurrence
 
-    x = recurrence.point(6)
-    expected = differences(recurrence.value, x)
-    np.testing.assert_allclose(recurrence.gradient(x), expected, rtol=1e-6)
-    np.testing.assert_allclose(differences(recurrence.table, x), 8 * expected, rtol=1e-6)
+    x = written_recurrence.point(6)
+    expected = differences(written_recurrence.value, x)
+    np.testing.assert_allclose(written_recurrence.gradient(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(differences(written_recurrence.table, x), 8 * expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_operations_are_counted(steps):
+    from functions import counted, pendulum, recurrence, shooting, tangle
+
+    def shots(x):
+        return shooting.objective(x, counted.sin, counted.tanh)
+
+    found = counted.count(shots, shooting.point(steps))
+    assert found.operations == shooting.operations(steps)
+    assert found.transcendental == shooting.TRANSCENDENTAL_A_STEP * steps
+    found = counted.count(recurrence.last_position, recurrence.point(steps))
+    assert found.operations == recurrence.operations(steps)
+    found = counted.count(lambda x: pendulum.outcome(*x, counted.sin), [0.1, 0.2, 0.3])
+    assert found.operations == pendulum.OPERATIONS
+    assert found.reverse == pendulum.GRADIENT_OPERATIONS
+    assert 10 * found.transcendental <= pendulum.OPERATIONS
+    function = tangle.written(1000 * steps)
+    found = counted.count(lambda x: function(x, counted.sin, counted.tanh), tangle.point())
+    assert found.operations == 1000 * steps
+
+
+def test_a_textbook_reverse_sweep():
+    from functions import counted
+
+    tally = counted.count(lambda x: x[0] * x[1] + 2.0 * x[0] - counted.tanh(x[0] / x[1]), [1.0, 2])
+    assert (tally.operations, tally.transcendental) == (6, 1)
+    # products 2 + 1, the minus 1, tanh 3, the quotient 3; x[0] has three uses and x[1] two
+    assert tally.reverse == 2 + 1 + 1 + 3 + 3 + 2 + 1
+
+
+def test_pendulum_by_complex_steps():
+    from functions import pendulum
+
+    points = pendulum.points(5)
+    values, gradients = pendulum.values_and_gradients(points)
+    for lane in range(5):
+        x = np.array([each[lane] for each in points])
+        found = differences(lambda x: pendulum.outcome(*x, np.sin), x)
+        np.testing.assert_allclose(gradients[:, lane], found, rtol=1e-6, atol=1e-8)
+        assert values[lane] == pendulum.outcome(*x, np.sin)
+
+
+def test_slope_error_sees_a_wrong_partial():
+    from functions import shooting
+    from harness.session import slope_error
+
+    x = shooting.point(3)
+    gradient = differences(lambda x: shooting.objective(x, np.sin, np.tanh), x)
+
+    def complex_(x):
+        return shooting.objective(x, np.sin, np.tanh)
+
+    assert slope_error(complex_, x, gradient) < 1e-7
+    gradient[4] *= 1.001
+    assert slope_error(complex_, x, gradient) > 1e-6
+    assert slope_error(complex_, x, gradient * np.nan) == math.inf
+
+
+def test_every_path_is_taken():
+    from functions import paths
+
+    seen = []
+    for x in paths.points(4000).tolist():
+        paths.toll(x, math.sin, math.tanh, seen.append)
+    assert len(set(seen)) == paths.PATHS
+    assert min(seen.count(path) for path in set(seen)) >= 4
+
+
+@pytest.mark.parametrize("n", [2, 3, 17, 18, 19, 100])
+def test_native_rosenbrock(n):
+    from functions import rosenbrock
+    from replay import native
+
+    x = rosenbrock.point(n)
+    for name in ("rosenbrock_plain", "rosenbrock_wide"):
+        try:
+            prepared = native.rosenbrock(x, name)
+        except native.NativeError as error:
+            pytest.skip(str(error))
+        value, gradient = prepared.read(prepared.call())
+        assert value == pytest.approx(rosenbrock.value(x), rel=1e-13)
+        np.testing.assert_allclose(gradient, rosenbrock.gradient(x), rtol=1e-12)
+
+
+def test_a_missing_compiler_is_reported(monkeypatch):
+    from replay import native, rosenbrock
+
+    monkeypatch.setenv("CC", "no-such-compiler --flag")
+    with pytest.raises(native.NativeError, match="no-such-compiler not found"):
+        native.library()
+    found, lines = rosenbrock._native(np.ones(1000))
+    assert found == {}
+    assert {line.verdict for line in lines} == {"missing"}
 
 
 def test_verdicts():
@@ -113,6 +208,30 @@ def test_a_wrong_gradient_is_not_timed():
     assert {line.verdict for line in faults} == {"WRONG"}
 
 
+def test_a_bar_is_owed():
+    from harness.owing import owing
+    from harness.report import Line, at_most
+
+    bars = {"a": at_most(1.0), "b": at_most(2.0)}
+
+    def broken(_session):
+        yield Line("a", 0.5)
+        raise ArithmeticError("planted")
+
+    def verdicts(run, *lacking):
+        return {line.what: line.verdict for line in owing(bars, run, *lacking)(None)}
+
+    assert verdicts(broken) == {"a": "PASS", "b": "WRONG"}
+    assert verdicts(lambda _: [Line("b", 3.0), Line("c", 9.0)]) == {
+        "b": "MISS",
+        "c": "info",
+        "a": "WRONG",
+    }
+    assert verdicts(broken, lambda: "no compile") == {"a": "missing", "b": "missing"}
+    (line,) = list(owing({"a": at_most(1.0)}, lambda _: (), lambda: "no compile")(None))
+    assert line.note == "no compile"
+
+
 def test_interleaving_gives_every_contender_its_rounds():
     from harness.timing import Effort, interleave
 
@@ -130,6 +249,28 @@ def test_absent_peers_are_reported():
     assert "not installed" in absent["no_such_package"]
 
 
+def brief(package, name):
+    """The lines of one case with next to no effort, fastad alone."""
+    import peers
+    from harness.session import Session
+    from harness.timing import Effort
+
+    effort = Effort(rounds=1, blocks=1, block_seconds=1e-5)
+    absent = {"torch": "left out", "jax": "left out"}
+    session = Session(peers.load("fastad")[0], [], absent, effort, quick=True)
+    (case,) = (case for case in package.CASES if case.name == name)
+    return list(case.run(session))
+
+
+def right(lines):
+    """The verdicts, none of which is WRONG."""
+    from harness.report import table
+
+    verdicts = {line.verdict for line in lines}
+    assert "WRONG" not in verdicts, table("in brief", lines)
+    return verdicts
+
+
 CASES = ["record-scalar", "record-array", "reverse", "rosenbrock-3", "rosenbrock-10000"]
 
 
@@ -138,15 +279,47 @@ def test_case_in_brief(name):
     """Every gradient of ours is right, by the benchmark's own check; no word on speed."""
     pytest.importorskip("fastad")
     import one_shot
-    import peers
-    from harness.report import table
-    from harness.session import Session
-    from harness.timing import Effort
 
-    effort = Effort(rounds=1, blocks=1, block_seconds=1e-5)
-    session = Session(peers.load("fastad")[0], [], {"torch": "left out"}, effort, quick=True)
-    (case,) = (case for case in one_shot.CASES if case.name == name)
-    lines = list(case.run(session))
-    verdicts = {line.verdict for line in lines}
-    assert verdicts & {"PASS", "MISS", "noisy"}
-    assert "WRONG" not in verdicts, table(case.title, lines)
+    assert right(brief(one_shot, name)) & {"PASS", "MISS", "noisy"}
+
+
+REPLAY_CASES = {
+    "rosenbrock-3": ("compile",),
+    "rosenbrock-10000": ("compile",),
+    "steps": ("compile",),
+    "dense": ("compile",),
+    "irregular": ("compile",),
+    "sequential": ("compile",),
+    "vmap": ("compile", "vmap"),
+    "scan": ("scan",),
+    "paths": ("compile",),
+}
+
+
+@pytest.mark.parametrize("name", REPLAY_CASES)
+def test_replay_case_in_brief(name):
+    """Every value and gradient is right; a bar whose function is not there yet is missing."""
+    fad = pytest.importorskip("fastad")
+    import replay
+
+    verdicts = right(brief(replay, name))
+    if all(hasattr(fad, needed) for needed in REPLAY_CASES[name]):
+        assert verdicts & {"PASS", "MISS", "noisy"}
+    else:
+        assert verdicts == {"missing"}
+
+
+@pytest.mark.parametrize(
+    "name", ["rosenbrock-3", "rosenbrock-10000", "steps", "irregular", "paths"]
+)
+def test_a_wrong_replay_never_passes(name, monkeypatch):
+    fad = pytest.importorskip("fastad")
+    import replay
+
+    def planted(function, **_options):
+        return lambda *arguments: 1.0001 * function(*arguments)
+
+    monkeypatch.setattr(fad, "compile", planted, raising=False)
+    lines = brief(replay, name)
+    assert {line.verdict for line in lines if line.bar} <= {"WRONG", "MISS", "missing"}
+    assert {line.verdict for line in lines} & {"WRONG", "MISS"}

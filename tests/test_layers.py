@@ -32,9 +32,44 @@ update.c:  update.h array.h record.h try.h
 sweep.h:   tape.h
 sweep.c:   sweep.h array.h try.h
 strips.c:  ops.def sweep.h array.h
+scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h update.h try.h
-fastad.h:  tape.h record.h update.h sweep.h emit.h
+trace.h:   tape.h
+trace.c:   trace.h array.h record.h update.h try.h
+pass.h:    trace.h
+pass_dead.c:     pass.h try.h
+pass_common.c:   pass.h try.h
+pass_fold.c:     pass.h try.h
+pass_sums.c:     pass.h record.h try.h
+pass_products.c: pass.h try.h
+pass_choices.c:  pass.h try.h
+pass_shapes.c:   pass.h record.h try.h
+pass_views.c:    pass.h record.h update.h try.h
+pass_strided.c:  pass.h record.h try.h
+pass_elements.c: pass.h record.h try.h
+pass_simplify.c: pass.h record.h try.h
+program.h: trace.h
+program.c: kernels.h
+lower.h:   program.h
+lower.c:   lower.h try.h
+lower_emit.c: lower.h array.h try.h
+lower_fuse.c: lower.h
+kernels.h: program.h
+kernels.c: kernels.h
+exec.h:    program.h
+exec.c:    exec.h array.h
+exec_scalars.c: exec.h scalar.h ops.def
+fastad.h:  program.h tape.h record.h update.h sweep.h emit.h trace.h pass.h
+pass_reassociate.c: fastad.h try.h
+roll.h:    trace.h
+roll_order.c:   roll.h try.h
+roll_pattern.c: roll.h
+roll_class.c:   roll.h scalar.h try.h
+roll_operand.c: roll.h record.h try.h
+roll_sum.c:     roll.h record.h try.h
+roll_run.c:     roll.h record.h try.h
+pass_roll.c: fastad.h roll.h try.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
@@ -43,6 +78,7 @@ PYTHON = """
 errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
+_program:     errors numpy _core
 _ops:         numpy _core
 _functions:   numpy _core _ops
 _record:      _core
@@ -51,8 +87,9 @@ numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
 transforms:   errors numpy _core _record _reverse _containers
 function:     errors numpy _core _record
+compile:      numpy _core _containers _record _program
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check
+__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check compile
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

@@ -20,10 +20,10 @@ LITTER = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__", "*.egg-info", "b
 # NumPy has these two, and the table does not.
 RIGHT = """\
 OP(FLOAT_POWER, "float_power", 2, SMOOTH, pow(x, y), MUL(Y, POW(X, SUB(Y, ONE))), MUL(V, LOG(X)), \
-NONE, "positive", "real", "power of floats")
+NONE, "positive", "real", NO, "power of floats")
 """
 WRONG = """\
-OP(CONJUGATE, "conjugate", 1, LINEAR, x, NEG(ONE), NONE, NONE, "real", "", "planted: wrong sign")
+OP(CONJUGATE, "conjugate", 1, LINEAR, x, NEG(ONE), NONE, NONE, "real", "", NO, "planted: wrong sign")
 """
 
 

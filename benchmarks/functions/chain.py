@@ -8,11 +8,15 @@ any number of passes, and no value overflows or goes denormal.
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 OPERATIONS_A_STEP = 16
 PASSES_A_STEP = 4
+STEPS_A_CALL = 1000
+OPERATIONS_A_CALL = STEPS_A_CALL * OPERATIONS_A_STEP
 POINT = np.array([3.0, 2.0**-10, 2.0, 0.5])
 
 
@@ -75,6 +79,14 @@ def own_copy(function):
     """
     code = function.__code__.replace()
     return types.FunctionType(code, function.__globals__, function.__name__)
+
+
+def on_floats(body: Callable = variables) -> Callable:
+    """A call of `body` on Python floats, `OPERATIONS_A_CALL` operations.
+
+    With `variables` it is the unit F of many figures: the time of a Python float operation.
+    """
+    return partial(own_copy(body), STEPS_A_CALL, *POINT.tolist())
 
 
 def value(steps: int) -> float:

@@ -1,44 +1,33 @@
-"""Σ y of the recurrence y[i] = sin(y[i−1]) x[i], y[0] = x[0], whose values are written into y."""
+"""A van der Pol oscillator: a sequential recurrence in which every operation waits for another."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-
-def value(x):
-    """One write and two reads of an element a step."""
-    y = np.zeros_like(x)
-    y[0] = x[0]
-    for i in range(1, len(x)):
-        y[i] = np.sin(y[i - 1]) * x[i]
-    return np.sum(y)
+OPERATIONS_A_STEP = 10
+STEP, DAMPING = 0.01, 1.5
 
 
-def table(x):
-    """The same recurrence for eight columns, each row written and read as a whole."""
-    y = np.zeros((len(x), 8)) * x[0]
-    y[0] = x[0]
-    for i in range(1, len(x)):
-        y[i] = np.sin(y[i - 1]) * x[i]
-    return np.sum(y)
+def step(position, speed, push):
+    """One semi-implicit Euler step, 10 operations; scalars or arrays of oscillators."""
+    slope = (1.0 - position * position) * speed * DAMPING - position + push
+    speed = speed + slope * STEP
+    return position + speed * STEP, speed
 
 
-def gradient(x):
-    """The gradient by hand of `value`; that of `table` is eight times it."""
-    y = np.array(x)
-    for i in range(1, len(x)):
-        y[i] = math.sin(y[i - 1]) * x[i]
-    result, adjoint = np.ones_like(x), 0.0
-    for i in range(len(x) - 1, 0, -1):
-        adjoint += 1.0
-        result[i] = adjoint * math.sin(y[i - 1])
-        adjoint *= math.cos(y[i - 1]) * x[i]
-    result[0] = adjoint + 1.0
-    return result
+def last_position(x):
+    """Where the oscillator is that starts at (x[0], x[1]) and is pushed by x[2], x[3], ..."""
+    position, speed = x[0], x[1]
+    for k in range(2, len(x)):
+        position, speed = step(position, speed, x[k])
+    return position
 
 
-def point(n: int) -> np.ndarray:
-    """Factors near 1: the values neither grow nor vanish at once."""
-    return 1.0 + 0.1 * np.cos(np.arange(float(n)))
+def point(steps: int) -> np.ndarray:
+    """A start and small pushes, one a step: the oscillator stays near its limit cycle."""
+    return np.concatenate([[0.7, -0.2], 0.1 * np.random.default_rng(31337).normal(size=steps)])
+
+
+def operations(steps: int) -> int:
+    """How many scalar operations `last_position` does; the variables are not counted."""
+    return OPERATIONS_A_STEP * steps

@@ -6,11 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 ROOT = Path(__file__).resolve().parents[2]
+ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def one_thread() -> None:
@@ -27,6 +30,23 @@ def pin(core: int | None = None) -> int | None:
     chosen = allowed[-1] if core is None else core
     os.sched_setaffinity(0, {chosen})
     return chosen
+
+
+@contextmanager
+def unpinned() -> Iterator[int]:
+    """Let this thread, and those it starts, run on all cores it had at the start; how many.
+
+    Yields 1 where the system does not say.
+    """
+    if not ALLOWED:
+        yield 1
+        return
+    pinned = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, ALLOWED)
+    try:
+        yield len(ALLOWED)
+    finally:
+        os.sched_setaffinity(0, pinned)
 
 
 def processor() -> str:
@@ -53,6 +73,18 @@ def resident_bytes() -> int:
     """Resident memory of this process now (not its peak)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes() -> int:
+    """The most resident memory that this process had since `forget_peak`."""
+    rows = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (row.split()[1] for row in rows if row.startswith("VmHWM:"))
+    return int(peak) * 1024
+
+
+def forget_peak() -> None:
+    """Let `peak_bytes` begin from what is resident now (Linux: proc(5), clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def commit() -> str:

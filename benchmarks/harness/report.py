@@ -141,6 +141,11 @@ def wrong(what: str, why: str, bar: Bar | None = None) -> Line:
     return Line(what, bar=bar, note=why, state="WRONG")
 
 
+def reason(error: Exception) -> str:
+    """The type of an exception and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
 def duration(seconds: float) -> str:
     """Seconds with a readable unit and three digits."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):

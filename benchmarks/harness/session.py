@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.report import Bar, Line, wrong
+from harness.report import Bar, Line, reason, wrong
 from harness.timing import FULL, Effort, Figure, interleave
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ class Session:
     effort: Effort = FULL
     quick: bool = False
     large: bool = False
+
+    def peer(self, title: str) -> Peer | None:
+        """The peer of that title, or None if it does not take part."""
+        return next((peer for peer in self.peers if peer.title == title), None)
 
     def time(self, contenders: Mapping[str, Callable[[], object]]) -> dict[str, Figure]:
         """Time the contenders in turn, with this session's effort."""
@@ -60,6 +64,33 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
 
 
+def slope_error(function: Callable, x: np.ndarray, gradient: np.ndarray) -> float:
+    """How far a gradient is from complex steps of the function, along three random directions.
+
+    The imaginary part of f(x + ihd)/h, h = 1e-30, is the slope along d for every analytic f,
+    without cancellation (Squire and Trapp, SIAM Review 40, 1998).
+
+    Parameters
+    ----------
+    function : callable
+        Takes a list of complex numbers; no comparisons, no abs.
+    x, gradient : ndarray
+        The point, and what is to be checked.
+
+    Returns
+    -------
+    float
+        The largest difference, relative to the gradient's 2-norm.
+    """
+    generator, worst = np.random.default_rng(1), 0.0
+    for _ in range(3):
+        direction = generator.choice([-1.0, 1.0], len(x))
+        slope = function((x + 1e-30j * direction).tolist()).imag / 1e-30
+        error = abs(gradient @ direction - slope) / np.linalg.norm(gradient)
+        worst = max(worst, float(error) if np.isfinite(error) else np.inf)
+    return worst
+
+
 def fault(prepared: Prepared, value: float, gradient: np.ndarray) -> str | None:
     """Why a contender may not be timed, or None: value and gradient within 1e-9 of by hand.
 
@@ -73,7 +104,7 @@ def fault(prepared: Prepared, value: float, gradient: np.ndarray) -> str | None:
     try:
         found = prepared.read(prepared.call())
     except Exception as error:  # a peer may fail in any way; the run goes on without it
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return reason(error)
     errors = [
         relative_error(np.asarray(a), np.asarray(b))
         for a, b in zip(found, (value, gradient), strict=True)

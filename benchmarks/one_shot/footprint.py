@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+from harness.fresh_process import MeasurementError
 from harness.report import Line, at_most, missing, wrong
 from harness.session import Case, Session
-from one_shot.fresh_process import MeasurementError, tape
+from one_shot.fresh_tape import tape
 
 OPERATIONS, QUICK_OPERATIONS = 4_000_000, 400_000
 BAR = at_most(40.0)

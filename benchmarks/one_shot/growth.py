@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+from harness.fresh_process import MeasurementError
 from harness.machine import available_bytes
 from harness.report import Line, at_most, duration, not_run, wrong
 from harness.session import Case, Session
-from one_shot.fresh_process import MeasurementError, tape
+from one_shot.fresh_tape import tape
 
 SMALLEST = 10**5
 SIZES = (10**5, 10**6, 10**7)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+from harness.fresh_process import MeasurementError, run
 from harness.machine import ROOT
 from harness.report import Line, at_most, missing, wrong
 from harness.session import Case, Session
-from one_shot.fresh_process import MeasurementError, run
 
 IMPORT_BAR, WHEEL_BAR = at_most(20.0), at_most(3.0)
 RUNS, QUICK_RUNS = 41, 5

@@ -13,7 +13,6 @@ from harness.session import Case, Session, fault
 from harness.timing import Figure
 from peers.base import Peer
 
-OUR_STEPS = 1000
 PEER_STEPS = 50
 ARRAY_LENGTH = 10
 ARRAY_STEPS = 125
@@ -38,13 +37,13 @@ def _scalar_lines(session: Session, body: Callable, title: str) -> Iterator[Line
     }
     figures = session.time(
         {
-            "float": _on_floats(body),
-            "loop": _on_floats(chain.nothing),
-            "ours": _recording(session.ours, body, OUR_STEPS),
+            "float": chain.on_floats(body),
+            "loop": chain.on_floats(chain.nothing),
+            "ours": _recording(session.ours, body, chain.STEPS_A_CALL),
             **peers,
         }
     )
-    count = OUR_STEPS * chain.OPERATIONS_A_STEP
+    count = chain.OPERATIONS_A_CALL
     plain, loop, ours = (figures[name].per(count) for name in ("float", "loop", "ours"))
     yield ratio(
         title,
@@ -64,10 +63,6 @@ def _scalar_lines(session: Session, body: Callable, title: str) -> Iterator[Line
 
 def _without(ours: Figure, plain: Figure, loop: Figure) -> float:
     return (ours.seconds - loop.seconds) / (plain.seconds - loop.seconds)
-
-
-def _on_floats(body: Callable) -> Callable:
-    return partial(chain.own_copy(body), OUR_STEPS, *chain.POINT.tolist())
 
 
 def _recording(peer: Peer, body: Callable, steps: int) -> Callable | None:

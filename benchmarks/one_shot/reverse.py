@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from functions import chain, dense
 from harness.report import Line, against, at_most, duration, ratio
 from harness.session import Case, Session, checked
-from one_shot.recording import OUR_STEPS
 from peers.base import Peer, Prepared
 
 LAYERS, WIDTH = 4, 64
@@ -32,10 +30,9 @@ def dense_sweep(session: Session) -> Iterator[Line]:
     yield from faults + more_faults
     if "ours" not in calls:
         return
-    plain = partial(chain.own_copy(chain.variables), OUR_STEPS, *chain.POINT.tolist())
-    figures = session.time({"plain": plain, **calls, **more_calls})
+    figures = session.time({"plain": chain.on_floats(), **calls, **more_calls})
     nodes = dense.operations(layers, width)
-    float_operation = figures["plain"].per(OUR_STEPS * chain.OPERATIONS_A_STEP)
+    float_operation = figures["plain"].per(chain.OPERATIONS_A_CALL)
     sweep = figures["ours"].per(nodes)
     with_variables = figures["ours"].per(nodes + len(point))
     note = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-Value = tuple[float, np.ndarray]
+Value = tuple[float | np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Prepared:
     call : callable
         Does the work; returns what the package returns.
     read : callable
-        Turns that result into (float, ndarray), for the check before the timing.
+        Turns that result into NumPy's value and gradient, for the check before the timing.
     """
 
     call: Callable[[], Any]
@@ -49,6 +49,12 @@ class Peer:
 
     def rosenbrock(self, x: np.ndarray) -> Prepared | None:
         """Value and gradient of the chained Rosenbrock function at x."""
+
+    def pendulums(self, points: tuple[np.ndarray, ...]) -> Prepared | None:
+        """Values and gradients of `functions.pendulum.outcome` at every point, as one batch.
+
+        They are read as arrays of shape (N,) and (3, N).
+        """
 
     def product(self, x: np.ndarray, y: np.ndarray) -> Prepared | None:
         """Value of Σ x·y and its gradients for x and y, stacked."""

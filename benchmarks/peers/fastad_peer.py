@@ -5,7 +5,7 @@ from __future__ import annotations
 import fastad as fad
 import numpy as np
 
-from functions import rosenbrock
+from functions import pendulum, rosenbrock
 from peers.base import Peer, Prepared
 
 
@@ -41,6 +41,36 @@ class Fastad(Peer):
             lambda: tape.gradient(result, asked),
             lambda found: (value, np.array([float(partial) for partial in found])),
         )
+
+
+class FastadCompiled(Peer):
+    """``fad.compile``: recorded at the first call, then replayed; contender of ``replay``."""
+
+    title = "fastad"
+    how = (
+        "fad.value_and_grad(fad.compile(f)); compiled before, except where the line says otherwise"
+    )
+    records_each_call = False
+
+    def rosenbrock(self, x):
+        both = fad.value_and_grad(fad.compile(rosenbrock.value))
+        return Prepared(lambda: both(x), lambda found: (float(found[0]), np.asarray(found[1])))
+
+    def pendulums(self, points):
+        both = fad.vmap(fad.value_and_grad(fad.compile(_outcome), argnums=(0, 1, 2)))
+        return Prepared(
+            lambda: both(*points), lambda found: (np.asarray(found[0]), np.stack(found[1]))
+        )
+
+
+def _outcome(angle, speed, damping):
+    return pendulum.outcome(angle, speed, damping, np.sin)
+
+
+def lacking(*names: str) -> str | None:
+    """Which of these public names this fastad does not have, as a sentence; None if it has all."""
+    absent = [name for name in names if not hasattr(fad, name)]
+    return f"fastad {fad.__version__} has no {', '.join(absent)}" if absent else None
 
 
 def contenders() -> list[Peer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from functions import rosenbrock
+from functions import pendulum, rosenbrock
 from peers.base import Peer, Prepared
 
 torch.set_num_threads(1)
@@ -25,6 +25,17 @@ class Torch(Peer):
             return value, torch.autograd.grad(value, variable)[0]
 
         return Prepared(both, lambda found: (found[0].item(), found[1].numpy()))
+
+    def pendulums(self, points):
+        variables = self._variables(points)
+
+        def both():
+            values = pendulum.outcome(*variables, torch.sin)
+            return values, torch.autograd.grad(values.sum(), variables)
+
+        return Prepared(
+            both, lambda found: (found[0].detach().numpy(), torch.stack(found[1]).numpy())
+        )
 
     def recording(self, body, values):
         variables = self._variables(values)
@@ -52,5 +63,5 @@ class Torch(Peer):
 
 
 def contenders() -> list[Peer]:
-    """Eager only: the compiled mode belongs to `replay`."""
+    """Eager only: torch.compile takes 16 s for Rosenbrock, and then half of eager's time."""
     return [Torch()]

@@ -2,7 +2,7 @@
 
 import fastad as fad
 
-from functions import recurrence
+from functions import written_recurrence
 
 
 class Loop:
@@ -13,8 +13,8 @@ class Loop:
 
     def setup(self, function, n):
         """The point and the transform."""
-        self.x = recurrence.point(n)
-        self.function = getattr(recurrence, function)
+        self.x = written_recurrence.point(n)
+        self.function = getattr(written_recurrence, function)
         self.both = fad.value_and_grad(self.function)
 
     def time_numpy_value(self, _function, _n):

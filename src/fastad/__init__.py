@@ -12,6 +12,7 @@ from fastad._core import Array, set_memory_limit
 from fastad._functions import *  # noqa: F403 - one function for each row of the table
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
+from fastad.compile import compile  # noqa: A004
 from fastad.errors import TapeError
 from fastad.function import Function
 from fastad.tape import Tape
@@ -37,6 +38,7 @@ __all__ = [
     "Function",
     "Tape",
     "TapeError",
+    "compile",
     "check_grads",  # noqa: F405 - these three are imported when they are used
     "grad",
     "graph",  # noqa: F405

@@ -24,6 +24,7 @@ cdef extern from "fastad.h" nogil:
         FAD_HAS_ARRAY
         FAD_IS_VERSION
         FAD_IS_OWNED
+        FAD_IS_DYNAMIC
         FAD_NODE_NONE
         FAD_MAX_NDIM
         FAD_MANY
@@ -62,6 +63,8 @@ cdef extern from "fastad.h" nogil:
         FAD_VARIABLE
         FAD_VIEW
         FAD_RESHAPE
+        FAD_MAX_TO
+        FAD_MIN_TO
         FAD_CUSTOM
         FAD_OUTPUT
 
@@ -131,14 +134,96 @@ cdef extern from "fastad.h" nogil:
 
     ctypedef struct fad_sweep
     ctypedef struct fad_tape
+    ctypedef struct fad_chunk
+    ctypedef struct fad_arena:
+        fad_chunk *first
+    ctypedef struct fad_program
+    ctypedef struct fad_form:
+        uint8_t dtype
+        uint32_t ndim
+        uint32_t dims
+        uint64_t bytes
+    ctypedef struct fad_guard:
+        uint32_t base
+        uint32_t size
+        uint64_t offset
+        uint64_t expected
+    ctypedef struct fad_call:
+        void *rule
+        uint32_t inputs
+        uint32_t outputs
+        uint32_t first
+    enum:
+        FAD_IN_WORKSPACE
+        FAD_IN_CONSTANTS
+        FAD_FIRST_INPUT
+        FAD_AT_STRIP
+        FAD_AT_FIXED
+        FAD_DO_OP
+        FAD_DO_CONVERT
+        FAD_DO_LOAD
+        FAD_DO_STORE
+        FAD_DO_ADD
+        FAD_STEP_REGION
+        FAD_STEP_SCALARS
+        FAD_STEP_ZERO
+        FAD_STEP_MATMUL
+        FAD_STEP_CUMSUM
+    ctypedef struct fad_argument:
+        uint8_t place
+        uint8_t dtype
+        uint32_t base
+        uint64_t offset
+    ctypedef struct fad_affine:
+        uint32_t ndim
+        uint32_t first
+    ctypedef struct fad_instruction:
+        uint8_t code
+        uint8_t dtype
+        uint8_t count
+        uint16_t op
+        uint32_t affine
+        fad_argument arguments[4]
+    ctypedef struct fad_scalar_instruction:
+        uint16_t op
+        uint32_t to
+        uint32_t a
+        uint32_t b
+        uint32_t c
+    ctypedef struct fad_step:
+        uint16_t kind
+        uint32_t first
+        uint32_t count
+        uint64_t n
+        uint32_t strip
+        uint32_t strips
+        fad_argument arguments[3]
+
     ctypedef struct fad_custom_host:
         fad_status (*sweep)(void *context, fad_sweep *sweep, const fad_custom *custom) noexcept nogil
         fad_status (*emit_reverse)(void *context, fad_tape *tape, const fad_custom *custom,
                                    const uint32_t *cotangents, uint32_t *results) noexcept nogil
         fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom,
                                    const uint32_t *tangents, uint32_t *results) noexcept nogil
+        fad_status (*call)(void *context, const fad_program *program, const fad_call *call, char **data) noexcept nogil
+        void (*retain)(void *context, void *rule) noexcept nogil
         void (*release)(void *context, void *rule) noexcept nogil
         void *context
+
+    ctypedef struct fad_program:
+        fad_custom_host host
+        fad_form *inputs
+        fad_form *outputs
+        fad_form *call_forms
+        fad_instruction *instructions
+        fad_step *steps
+        fad_scalar_instruction *scalars
+        fad_affine *affines
+        int64_t *numbers
+        fad_guard *guards
+        char *constants
+        size_t input_count, output_count, step_count, instruction_count, scalar_count, guard_count
+        size_t workspace_bytes, strip_bytes, constant_bytes, node_count
 
     ctypedef struct fad_tape:
         fad_node *nodes
@@ -149,6 +234,8 @@ cdef extern from "fastad.h" nogil:
         size_t limit
         void **side
         fad_shape **shapes
+        fad_arena arena
+        bint dry
         fad_custom_host host
         uint64_t generation
 
@@ -184,6 +271,7 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_record_reshape(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out)
     fad_status fad_record_broadcast_to(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out)
     fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out)
+    fad_status fad_record_extremum_to(fad_tape *tape, int op, uint32_t a, const fad_shape *shape, uint32_t *out)
     fad_status fad_make_view(fad_tape *tape, const fad_shape *whole, size_t ndim, const Py_ssize_t *dims,
                              const Py_ssize_t *start, const Py_ssize_t *step, const int *source, uint32_t *side)
     fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
@@ -195,6 +283,7 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, const fad_shape *shape,
                                       uint32_t *out)
     fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *out)
+    fad_status fad_record_zeros(fad_tape *tape, int dtype, const fad_shape *shape, uint32_t *out)
     fad_status fad_record_cumsum(fad_tape *tape, uint32_t a, size_t axis, bint backwards, uint32_t *out)
 
     fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
@@ -211,6 +300,7 @@ cdef extern from "fastad.h" nogil:
     void fad_sweep_finish(fad_sweep *sweep, uint32_t node)
     fad_status fad_sweep_give(fad_sweep *sweep, uint32_t node, const fad_array *value, void *owner)
     bint fad_sweep_get(const fad_sweep *sweep, uint32_t node, double *number, fad_array *out)
+    size_t fad_sweep_scalars(fad_sweep *sweep, size_t i)
     fad_status fad_sweep_node(fad_sweep *sweep, uint32_t node)
 
     fad_status fad_emit_reverse(fad_tape *tape, size_t end, size_t output_count, const uint32_t *outputs,
@@ -218,6 +308,27 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_emit_tangent(fad_tape *tape, size_t end, size_t wrt_count, const uint32_t *wrt,
                                 const uint32_t *tangents, size_t output_count, const uint32_t *outputs,
                                 uint32_t *results)
+    ctypedef struct fad_trace:
+        fad_tape *tape
+        size_t input_count, output_count, guard_count
+        uint32_t *inputs
+        uint32_t *outputs
+        uint32_t *guards
+    fad_status fad_trace_mark(const fad_trace *trace)
+    fad_status fad_pass_dead(const fad_trace *given, fad_trace *out, bint strict)
+    fad_status fad_pass_reassociate(const fad_trace *given, fad_trace *out)
+    fad_status fad_pass_roll(const fad_trace *given, fad_trace *out, size_t min_width, bint strict)
+    fad_status fad_pass_simplify(const fad_trace *given, fad_trace *out, bint strict)
+    void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status)
+    enum:
+        FAD_DO_GATHER
+    fad_status fad_lower(const fad_trace *trace, const char *seen, bint strict, fad_program **out)
+    void fad_program_destroy(fad_program *program)
+    size_t fad_program_bytes(const fad_program *program)
+    void fad_program_prepare(const fad_program *program, char *workspace)
+    fad_status fad_program_run(const fad_program *program, char *workspace, char **inputs, char **outputs,
+                               size_t *failed)
+
     bint fad_verify(const fad_tape *tape, size_t *node, const char **reason)
     void fad_dump(const fad_tape *tape, size_t start, size_t stop,
                   void (*write)(void *context, const char *text) noexcept nogil, void *context)
@@ -228,8 +339,6 @@ cdef extern from "scalar.h" nogil:
     double fad_scalar_partial(int op, int k, double X, double Y, double Z, double V)
     double fad_scalar_tangent(int op, const double *x, const double *y, const double *z, const double *v,
                               double tx, double ty, double tz)
-    void fad_scalar_reverse(int op, double g, const double *x, const double *y, const double *z, const double *v,
-                            double *a, double *b, double *c)
 
 
 cdef class Recorder:
@@ -241,12 +350,15 @@ cdef class Recorder:
     cdef uint64_t generation       # Arrays of an older one are stale
     cdef bint sweeping
     cdef object error              # what a rule raised
+    cdef readonly bint tracing     # values that reach Python are noted in `guards`
+    cdef readonly list guards      # (node, bytes of its value)
     cdef object __weakref__
 
     cdef int check(self, fad_status status, str what) except -1
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe
     cdef object value_of(self, uint32_t node)
+    cdef int asked(self, uint32_t node) except -1
     cdef int check_node(self, size_t node) except -1
     cdef object rule_values(self, const fad_custom *custom)
     cdef object rule_arrays(self, const fad_custom *custom)

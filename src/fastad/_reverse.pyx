@@ -22,31 +22,16 @@ cnp.import_array()
 cdef fad_status sweep_down(fad_sweep *sweep, size_t start) noexcept nogil:
     """Visit the nodes start, start-1, ..., 0: the tape is in topological order, so each node's adjoint is complete."""
     cdef fad_tape *tape = sweep.tape
-    cdef const fad_node *nodes = tape.nodes
-    cdef const fad_value *values = tape.values
-    cdef fad_adjoint *adjoints = sweep.adjoints
-    cdef const fad_node *n
-    cdef uint32_t c
-    cdef double g
     cdef fad_status status
     cdef size_t i = start + 1
     while i > 0:
+        if not tape.nodes[i - 1].flags & FAD_HAS_ARRAY:
+            i = fad_sweep_scalars(sweep, i)   # this node, and as many below it as are scalar too
+            continue
         i -= 1
-        n = &nodes[i]
-        if n.flags & FAD_HAS_ARRAY:
-            status = fad_sweep_node(sweep, <uint32_t>i)
-            if status != FAD_OK:
-                return status
-            nodes, values = tape.nodes, tape.values   # a rule may have recorded, which moves them
-            continue
-        g = adjoints[i].number
-        # Strong zero: an adjoint of zero stays zero, whatever the partial. Constants need no adjoint.
-        if g == 0 or not n.flags & FAD_IS_ACTIVE:
-            continue
-        # A scalar node's aux is its third parent or 0.
-        c = n.aux
-        fad_scalar_reverse(n.op, g, &values[n.a].number, &values[n.b].number, &values[c].number, &values[i].number,
-                           &adjoints[n.a].number, &adjoints[n.b].number, &adjoints[c].number)
+        status = fad_sweep_node(sweep, <uint32_t>i)
+        if status != FAD_OK:
+            return status
     return FAD_OK
 
 
@@ -89,6 +74,7 @@ def sweep(Recorder recorder, outputs, cotangents, wrt, keep=False):
     """
     cdef fad_sweep *s = &recorder.sweep
     cdef size_t count, start = 0
+    cdef Py_ssize_t i
     cdef fad_status status
     cdef Array output
     cdef list results = []

@@ -163,7 +163,12 @@ class Tape:
         float or ndarray, or a list of them
         """
         single = isinstance(wrt, Array) or not np.iterable(wrt)
-        nodes = [self._own(x, "wrt").node for x in ([wrt] if single else wrt)]
+        asked: Any = [wrt] if single else wrt
+        recorder = self.recorder
+        nodes = [
+            x.node if isinstance(x, Array) and x.recorder is recorder else self._own(x, "wrt").node
+            for x in asked
+        ]
         results = sweep(self.recorder, (self._output(y),), (1.0,), nodes)
         return results[0] if single else results
 

@@ -219,9 +219,23 @@ def _nested(recorder, body):
     return _settle(recorder, mark, True, results)
 
 
+def _compiles(transform):
+    """Let `fastad.compile` take over where the transformed function is a compiled one."""
+
+    @functools.wraps(transform)
+    def transform_or_compile(f, *args, **kwargs):
+        hook = getattr(f, "__fastad_transform__", None)
+        if hook is None:
+            return transform(f, *args, **kwargs)
+        return hook(transform, args, kwargs)
+
+    return transform_or_compile
+
+
 # --- reverse mode ------------------------------------------------------------------------------
 
 
+@_compiles
 def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the value of `f` and its gradient.
 
@@ -322,6 +336,7 @@ def _emit_gradient(recorder, f, argnums, args, kwargs, has_aux):
     return ((value, call.aux) if has_aux else value), call.pack(gradients)
 
 
+@_compiles
 def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the gradient of `f`.
 
@@ -528,6 +543,7 @@ def _sequence(x):
     return x if isinstance(x, tuple) else (x,)
 
 
+@_compiles
 def jvp(f: Function, primals: Any, tangents: Any, has_aux: bool = False) -> Any:
     """Value of `f` and its derivative along `tangents`.
 
@@ -592,6 +608,7 @@ def _push_forward(recorder, f, primals, tangents, has_aux, plain=False):
 # --- matrices ----------------------------------------------------------------------------------
 
 
+@_compiles
 def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the dense Jacobian of `f`.
 
@@ -717,6 +734,7 @@ def _emit_rows(recorder, call, output):
     ]
 
 
+@_compiles
 def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the dense matrix of second derivatives of `f`.
 
@@ -740,6 +758,7 @@ def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Functio
     return jacobian(grad(f, argnums, has_aux), argnums, has_aux)
 
 
+@_compiles
 def hvp(f: Function, primals: Any, tangents: Any) -> Any:
     """Product of the Hessian of `f` with a direction, without the Hessian.
 

@@ -6,6 +6,7 @@
 
 #include "fastad.h"
 #include "scalar.h"
+#include "try.h"
 
 static int failures;
 
@@ -17,12 +18,6 @@ static int failures;
         }                                                                                \
     } while (0)
 #define NEAR(a, b) EXPECT(fabs((a) - (b)) <= 1e-12 * (1 + fabs(b)))
-#define TRY(call)                    \
-    do {                             \
-        fad_status status_ = (call); \
-        if (status_ != FAD_OK)       \
-            return status_;          \
-    } while (0)
 
 /* --- an allocator that counts, and fails from the n-th growth on --- */
 
@@ -128,20 +123,9 @@ static fad_status reverse(fad_sweep *sweep, fad_tape *tape, uint32_t output)
 {
     TRY(fad_sweep_begin(sweep, tape, (size_t)output + 1, true));
     sweep->adjoints[output].number = 1.0;
-    for (size_t i = (size_t)output + 1; i-- > 0;) {
-        const fad_node *n = &tape->nodes[i];
-        if (n->flags & FAD_HAS_ARRAY) {
-            TRY(fad_sweep_node(sweep, (uint32_t)i));
-            continue;
-        }
-        double g = sweep->adjoints[i].number;
-        if (g == 0 || !(n->flags & FAD_IS_ACTIVE))
-            continue;
-        const fad_value *v = tape->values;
-        fad_adjoint *adjoint = sweep->adjoints;
-        fad_scalar_reverse(n->op, g, &v[n->a].number, &v[n->b].number, &v[n->aux].number, &v[i].number,
-                           &adjoint[n->a].number, &adjoint[n->b].number, &adjoint[n->aux].number);
-    }
+    size_t i = (size_t)output + 1;
+    while ((i = fad_sweep_scalars(sweep, i)) > 0)
+        TRY(fad_sweep_node(sweep, (uint32_t)--i));
     return FAD_OK;
 }
 
@@ -301,6 +285,102 @@ static void test_a_matrix_product(void)
     destroy(tape, &c);
 }
 
+/* --- places of a nest of loops: overlapping, repeated and backwards --- */
+
+typedef struct {
+    ptrdiff_t dims[3], strides[3], start;
+    size_t ndim;
+} nest;
+
+static const nest NESTS[] = {
+    {{3, 2, 0}, {1, 2, 0}, 0, 2},  /* windows that overlap */
+    {{2, 3, 2}, {0, 1, 1}, 1, 3},  /* an axis that repeats */
+    {{5, 0, 0}, {-1, 0, 0}, 4, 1}, /* backwards */
+    {{1, 5, 0}, {7, 1, 0}, 0, 2},  /* all of it, reshaped */
+    {{0, 2, 0}, {9, 9, 0}, 9, 2},  /* nothing */
+};
+
+static ptrdiff_t place(const nest *n, size_t flat)
+{
+    ptrdiff_t at = n->start;
+    for (size_t d = n->ndim; d-- > 0;) {
+        at += (ptrdiff_t)(flat % (size_t)n->dims[d]) * n->strides[d];
+        flat /= (size_t)n->dims[d];
+    }
+    return at;
+}
+
+/* sum(strided(v)^2), by reverse sweep, by nodes, and along a tangent. */
+static void test_strided_places(void)
+{
+    for (size_t k = 0; k < sizeof NESTS / sizeof *NESTS; k++) {
+        const nest *n = &NESTS[k];
+        counter c = {0};
+        fad_tape *tape = new_tape(&c, 0);
+        fad_sweep sweep = {0};
+        uint32_t v, back, side, part, square, y, one, gradient, added, tangent, direction;
+        size_t bad;
+        const char *reason;
+        EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+        EXPECT(reversed(tape, v, &back) == FAD_OK); /* not contiguous: copied before it is read */
+        EXPECT(fad_make_strided(tape, fad_node_shape(tape, v), n->ndim, n->dims, n->start, n->strides, &side) == FAD_OK);
+        EXPECT(fad_record_strided(tape, back, side, &part) == FAD_OK);
+        EXPECT(unary(tape, FAD_SQUARE, part, &square) == FAD_OK);
+        EXPECT(fad_record_sum_to(tape, square, tape->shapes[0], &y) == FAD_OK);
+        double expected[N] = {0}, value = 0, along = 0;
+        size_t size = fad_node_shape(tape, part)->size;
+        for (size_t i = 0; i < size; i++) {
+            size_t at = (size_t)(N - 1 - place(n, i));
+            value += POINT[at] * POINT[at];
+            expected[at] += 2 * POINT[at];
+        }
+        NEAR(number(tape, y), value);
+        EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+        EXPECT(fad_constant(tape, 1.0, &one) == FAD_OK);
+        EXPECT(fad_emit_reverse(tape, tape->count, 1, &y, &one, 1, &v, &gradient) == FAD_OK);
+        EXPECT(vector(tape, FAD_CONSTANT, FAD_HAS_ARRAY, N, POINT, &direction) == FAD_OK);
+        EXPECT(fad_emit_tangent(tape, tape->count, 1, &v, &direction, 1, &y, &tangent) == FAD_OK);
+        fad_array values = fad_value_array(tape, gradient);
+        for (size_t i = 0; i < N; i++) {
+            NEAR(adjoint_at(&sweep, v, i), expected[i]);
+            NEAR(((double *)values.data)[(ptrdiff_t)i * values.strides[0]], expected[i]);
+            along += POINT[i] * expected[i];
+        }
+        NEAR(number(tape, tangent), along);
+        /* The transpose differentiated: sum of strided_add(part) * back is value itself. */
+        EXPECT(fad_record_strided_add(tape, part, side, &added) == FAD_OK);
+        EXPECT(binary(tape, FAD_MUL, added, back, &added) == FAD_OK);
+        EXPECT(fad_record_sum_to(tape, added, tape->shapes[0], &added) == FAD_OK);
+        NEAR(number(tape, added), value);
+        EXPECT(reverse(&sweep, tape, added) == FAD_OK);
+        for (size_t i = 0; i < N; i++)
+            NEAR(adjoint_at(&sweep, v, i), expected[i]);
+        EXPECT(fad_verify(tape, &bad, &reason));
+        ((fad_strided *)tape->side[side])->start += size ? N : 0;
+        EXPECT(fad_verify(tape, &bad, &reason) == (size == 0));
+        fad_sweep_end(&sweep, 0);
+        destroy(tape, &c);
+    }
+}
+
+static void test_strided_refuses(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    const ptrdiff_t two = 2, far[] = {1, -1, PTRDIFF_MAX, PTRDIFF_MIN, N};
+    const ptrdiff_t starts[] = {N - 1, 0, 1, 0, 0};
+    uint32_t v, side, out;
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    const fad_shape *shape = fad_node_shape(tape, v);
+    for (size_t i = 0; i < 5; i++)
+        EXPECT(fad_make_strided(tape, shape, 1, &two, starts[i], &far[i], &out) == FAD_BAD_OPERAND);
+    EXPECT(fad_make_strided(tape, shape, 1, &two, 0, far, &side) == FAD_OK);
+    EXPECT(fad_record_strided_add(tape, v, side, &out) == FAD_BAD_SHAPE);
+    EXPECT(fad_record_strided(tape, v, side, &out) == FAD_OK);
+    EXPECT(fad_record_strided(tape, out, side, &out) == FAD_BAD_SHAPE);
+    destroy(tape, &c);
+}
+
 /* --- numerical semantics --- */
 
 static void test_strong_zero(void)
@@ -453,6 +533,30 @@ static void test_rewind_and_reset(void)
     destroy(tape, &c);
 }
 
+/* The sweep stops at the leaves that begin the tape: it has to notice when they change, and to work on one of them. */
+static void test_leaves(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t x[5], y;
+    for (int i = 0; i < 5; i++)
+        EXPECT(variable(tape, i + 1.0, &x[i]) == FAD_OK);
+    EXPECT(binary(tape, FAD_MUL, x[4], x[0], &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK && tape->leaves == 5);
+    NEAR(adjoint_at(&sweep, x[0], 0), 5.0);
+    EXPECT(reverse(&sweep, tape, x[2]) == FAD_OK);
+    NEAR(adjoint_at(&sweep, x[2], 0), 1.0);
+
+    fad_tape_rewind(tape, 2);
+    EXPECT(unary(tape, FAD_SQUARE, x[1], &y) == FAD_OK);
+    EXPECT(unary(tape, FAD_SQUARE, y, &y) == FAD_OK);
+    EXPECT(reverse(&sweep, tape, y) == FAD_OK && tape->leaves == 2);
+    NEAR(adjoint_at(&sweep, x[1], 0), 32.0);
+    fad_sweep_end(&sweep, 0);
+    destroy(tape, &c);
+}
+
 static void test_limit(void)
 {
     counter c = {0};
@@ -532,13 +636,18 @@ static void test_dump(void)
     EXPECT(binary(tape, FAD_MUL, v, two, &w) == FAD_OK);
     EXPECT(fad_record_element(tape, w, 3, &y) == FAD_OK);
     EXPECT(binary(tape, FAD_ADD, x, y, &y) == FAD_OK);
+    const ptrdiff_t dims[2] = {2, 3}, strides[2] = {-1, 0};
+    uint32_t side;
+    EXPECT(fad_make_strided(tape, fad_node_shape(tape, w), 2, dims, 4, strides, &side) == FAD_OK);
+    EXPECT(fad_record_strided(tape, w, side, &y) == FAD_OK);
     fad_dump(tape, 0, 100, write_page, &p);
     const char *expected = "%0 = VARIABLE : f64\n"
                            "%1 = VARIABLE : f64[5]\n"
                            "%2 = CONSTANT 2 : f64\n"
                            "%3 = MUL %1 %2 : f64[5]\n"
                            "%4 = ELEMENT %3 #3 : f64\n"
-                           "%5 = ADD %0 %4 : f64\n";
+                           "%5 = ADD %0 %4 : f64\n"
+                           "%6 = STRIDED %3 @4:-1,0 : f64[2,3]\n";
     EXPECT(strcmp(p.text, expected) == 0);
     destroy(tape, &c);
 }
@@ -652,7 +761,8 @@ static void test_writes_in_place(void)
 /* Everything that allocates, once: 0 where it all went well. */
 static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
 {
-    uint32_t v, x, y, z, one, gradient, tangent, parts[2], joined, at, picked, scattered, summed, product, versions[4];
+    uint32_t v, x, y, z, one, gradient, tangent, parts[2], joined, at, side, picked, scattered, summed, product,
+        versions[4];
     const int64_t indices[N] = {4, 0, 0, 2, 1};
     TRY(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v));
     TRY(variable(tape, 0.7, &x));
@@ -666,6 +776,11 @@ static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
     TRY(fad_record_gather(tape, joined, at, &picked));
     TRY(fad_record_scatter_add(tape, picked, at, fad_node_shape(tape, v), &scattered));
     TRY(fad_record_update_at(tape, joined, picked, at, &joined) == FAD_OK ? FAD_OK : FAD_NO_MEMORY);
+    const ptrdiff_t dims[2] = {2, 2}, strides[2] = {1, 1};
+    TRY(fad_make_strided(tape, fad_node_shape(tape, scattered), 2, dims, 0, strides, &side));
+    TRY(reversed(tape, scattered, &scattered));
+    TRY(fad_record_strided(tape, scattered, side, &picked));
+    TRY(fad_record_strided_add(tape, picked, side, &scattered));
     TRY(fad_record_cumsum(tape, scattered, 0, true, &summed));
     TRY(fad_record_sum_to(tape, summed, tape->shapes[0], &summed));
     TRY(binary(tape, FAD_MUL, y, z, &y));
@@ -733,11 +848,14 @@ int main(void)
     test_scalars();
     test_arrays();
     test_a_matrix_product();
+    test_strided_places();
+    test_strided_refuses();
     test_strong_zero();
     test_every_elementwise_row();
     test_growth();
     test_shapes();
     test_rewind_and_reset();
+    test_leaves();
     test_limit();
     test_verify_finds();
     test_dump();

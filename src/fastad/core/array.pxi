@@ -142,6 +142,7 @@ cdef class Array:
     @property
     def value(self):
         self.readable()
+        self.recorder.asked(self.node)
         return self.recorder.value_of(self.node)
 
     @property
@@ -188,7 +189,9 @@ cdef class Array:
     def __repr__(self):
         if self.recorder is None or self.generation != self.recorder.generation:
             return "Array(<of a tape that was reset>)"
-        return f"Array({self.value!r})" if self.scalar else f"Array({np.array2string(self.value, prefix='Array(')})"
+        self.readable()
+        value = self.recorder.value_of(self.node)   # to be looked at, not to decide by: no guard
+        return f"Array({value!r})" if self.scalar else f"Array({np.array2string(value, prefix='Array(')})"
 
     def __format__(self, spec):
         return format(self.value, spec) if self.scalar else format(str(self), spec)
@@ -217,6 +220,7 @@ cdef class Array:
                             "fad.stop_gradient(x) where a constant is meant")
         if fad_node_shape(self.recorder.tape, self.node).size != 1:
             raise TypeError("only Arrays of one element can be converted to Python numbers")
+        self.recorder.asked(self.node)
         return np.asarray(self.recorder.value_of(self.node)).reshape(-1)[0]
 
     def __float__(self):
@@ -254,6 +258,7 @@ cdef class Array:
             box = np.empty((), dtype=object)
             box[()] = self
             return box
+        self.recorder.asked(self.node)
         return np.asarray(self.recorder.value_of(self.node), dtype)
 
     def astype(self, dtype, **_):

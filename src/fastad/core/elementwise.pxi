@@ -74,8 +74,18 @@ cdef bint any_array(Recorder recorder, uint32_t *nodes, int n):
     return False
 
 
-cdef bint scalar_predicate(Recorder recorder, int op, uint32_t *nodes, int arity):
+cdef bint recorded_predicate(Recorder recorder, int op, uint32_t *nodes) except? -1:
+    """A predicate of scalars whose outcome decides the path of a traced function."""
+    cdef uint32_t node = 0
+    recorder.check(fad_record_elementwise(recorder.tape, op, nodes, -1, &node), fad_ops[op].spelled.decode())
+    recorder.asked(node)
+    return recorder.tape.values[node].number != 0
+
+
+cdef bint scalar_predicate(Recorder recorder, int op, uint32_t *nodes, int arity) except? -1:
     """A predicate of scalars: a plain truth value, as from Python's comparisons."""
+    if recorder.tracing:
+        return recorded_predicate(recorder, op, nodes)
     cdef double x = recorder.tape.values[nodes[0]].number
     return fad_scalar_value(op, x, recorder.tape.values[nodes[arity - 1]].number, 0.0) != 0
 

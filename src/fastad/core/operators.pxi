@@ -108,6 +108,12 @@ cdef object power(object left, object right):
 cdef object compare(object left, object right, int op):
     """A bool for two scalars, a recorded mask otherwise."""
     cdef Array x = <Array>left
+    cdef uint32_t nodes[2]
+    cdef int dtype
+    if x.scalar and x.recorder.tracing and (isinstance(right, (float, int))
+                                            or type(right) is Array and (<Array>right).scalar):
+        nodes[0], nodes[1] = x.recorder.lift(x, &dtype), x.recorder.lift(right, &dtype)
+        return recorded_predicate(x.recorder, op, nodes)
     if x.scalar:
         x.readable()
         value = x.recorder.tape.values[x.node].number

@@ -22,6 +22,7 @@ cdef class Recorder:
         self.tape.host.sweep = host_sweep
         self.tape.host.emit_reverse = host_reverse
         self.tape.host.emit_tangent = host_tangent
+        self.tape.host.retain = host_retain
         self.tape.host.release = host_release
         self.tape.host.context = <void *>self
         self.generation = 1
@@ -68,6 +69,8 @@ cdef class Recorder:
         self.thread = 0
         self.generation += 1
         self.error = None
+        self.tracing = False
+        self.guards = None
         fad_sweep_end(&self.sweep, keep)
         fad_tape_reset(self.tape, keep)
 
@@ -192,6 +195,19 @@ cdef class Recorder:
             raise TapeError("the tape of this Array is closed: nothing can be recorded on it any more")
         raise TapeError("the tape of this Array belongs to another thread: record on it only there")
 
+    # --- guards ---
+
+    def trace(self):
+        """From now on, note every value that reaches Python: what was decided by it holds only where it is the same."""
+        self.tracing = True
+        self.guards = []
+
+    cdef int asked(self, uint32_t node) except -1:
+        """The value of `node` is about to reach Python."""
+        if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
+            self.guards.append((node, np.asarray(self.value_of(node)).tobytes()))
+        return 0
+
     # --- values in and out ---
 
     cdef object value_of(self, uint32_t node):
@@ -275,6 +291,14 @@ cdef class Recorder:
         dtype[0] = fad_node_dtype(self.tape, node)
         return node
 
+    def input(self, value):
+        """An argument of a function that is traced: a variable, of integers or truth values as well."""
+        array = np.asarray(value)
+        if array.dtype.kind == "f":
+            return self.variable(value)
+        self.require_open()
+        return wrap(self, self.constant_array(array, FAD_VARIABLE, 0))
+
     def variable(self, value):
         """A new variable with the given value."""
         cdef uint32_t node = 0
@@ -287,6 +311,12 @@ cdef class Recorder:
             node = self.lift(value, &dtype)
             if self.tape.nodes[node].flags & FAD_IS_ACTIVE:
                 return record(FAD_POS, wrap(self, node))
+            if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
+                if not fad_is_float(fad_node_dtype(self.tape, node)):
+                    self.check(fad_record_cast(self.tape, node, FAD_F64, &node), "variable")
+                self.check(fad_record_elementwise(self.tape, FAD_POS, &node, -1, &node), "variable")
+                self.tape.nodes[node].flags |= FAD_IS_ACTIVE   # a variable that is computed
+                return wrap(self, node)
             value = self.value_of(node)   # depends on no variable: a new one, with its value
         refuse(value)
         array = np.asarray(value)

@@ -32,6 +32,10 @@ cdef fad_status host_tangent(void *context, fad_tape *tape, const fad_custom *cu
         return FAD_IN_RULE
 
 
+cdef void host_retain(void *context, void *rule) noexcept with gil:
+    Py_INCREF(<object>rule)
+
+
 cdef void host_release(void *context, void *rule) noexcept with gil:
     Py_DECREF(<object>rule)
 

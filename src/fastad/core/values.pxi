@@ -127,6 +127,7 @@ def value_of(x):
     """Value of an Array, or of an object array that holds some, without recording; anything else as it is."""
     if type(x) is Array:
         (<Array>x).readable()
+        (<Array>x).recorder.asked((<Array>x).node)
         return (<Array>x).recorder.value_of((<Array>x).node)
     if recorder_of(x) is not None:
         return np.array([value_of(item) for item in np.asarray(x, dtype=object).ravel()]).reshape(np.shape(x)) \

@@ -1,0 +1,381 @@
+/* exec.c: runs a program. No allocation, nothing shared but what is read: any number of runs at once, each with a
+ * workspace of its own. */
+#include "array.h"
+#include "exec.h"
+
+typedef struct {
+    const fad_program *program;
+    char *const *bases;       /* memory by base */
+    char *strips;
+} machine;
+
+enum { MOST_BASES = 64 };
+
+static char *memory(const machine *m, const fad_argument *a) { return m->bases[a->base] + a->offset; }
+
+/* --- a run of elements at affine places --- */
+
+typedef void (*affine_body)(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count);
+
+/* Calls `body` for the stretches of the elements from flat index `start` on. */
+static void walk(const machine *m, const fad_affine *affine, char *memory_, uint64_t start, uint64_t count, char *run,
+                 ptrdiff_t run_step, affine_body body)
+{
+    const int64_t *dims = m->program->numbers + affine->first, *steps = dims + affine->ndim;
+    uint32_t inner = affine->ndim - 1;
+    if (inner == 0) {
+        body(memory_ + (ptrdiff_t)start * steps[0], (ptrdiff_t)steps[0], run, run_step, (ptrdiff_t)count);
+        return;
+    }
+    int64_t index[FAD_MAX_NDIM];
+    uint64_t rest = start;
+    for (uint32_t d = inner + 1; d-- > 0;) {
+        index[d] = (int64_t)(rest % (uint64_t)dims[d]);
+        rest /= (uint64_t)dims[d];
+        memory_ += index[d] * steps[d];
+    }
+    while (count) {
+        uint64_t n = (uint64_t)(dims[inner] - index[inner]);
+        if (n > count)
+            n = count;
+        body(memory_, (ptrdiff_t)steps[inner], run, run_step, (ptrdiff_t)n);
+        count -= n;
+        run += (ptrdiff_t)n * run_step;
+        memory_ -= index[inner] * steps[inner];
+        index[inner] = 0;
+        for (uint32_t d = inner; d-- > 0;) {
+            memory_ += steps[d];
+            if (++index[d] < dims[d])
+                break;
+            memory_ -= steps[d] * dims[d];
+            index[d] = 0;
+        }
+    }
+}
+
+#define COPY(NAME, T, TO, TO_STEP, FROM, FROM_STEP)                                                      \
+    static void NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count)           \
+    {                                                                                                    \
+        if (TO_STEP == (ptrdiff_t)sizeof(T) && FROM_STEP == (ptrdiff_t)sizeof(T)) {                      \
+            memcpy(TO, FROM, (size_t)count * sizeof(T));                                                 \
+            return;                                                                                      \
+        }                                                                                                \
+        for (ptrdiff_t i = 0; i < count; i++)                                                            \
+            *(T *)(TO + i * TO_STEP) = *(const T *)(FROM + i * FROM_STEP);                               \
+    }
+COPY(load_8, int64_t, run, run_step, at, step)
+COPY(load_4, int32_t, run, run_step, at, step)
+COPY(load_1, uint8_t, run, run_step, at, step)
+COPY(store_8, int64_t, at, step, run, run_step)
+COPY(store_4, int32_t, at, step, run, run_step)
+COPY(store_1, uint8_t, at, step, run, run_step)
+
+/* Sums keep eight partial sums: in fixed order, and good to a few units however long the run. */
+#define ADD_RUN(NAME, T)                                                                                  \
+    FAD_SIMD static T sum_##NAME(const T *x, ptrdiff_t count)                                             \
+    {                                                                                                     \
+        enum { LANES = 32 };                                                                              \
+        T part[LANES] = {0}, rest = 0;                                                                    \
+        ptrdiff_t i = 0;                                                                                  \
+        for (; i + LANES <= count; i += LANES)                                                            \
+            for (int k = 0; k < LANES; k++)                                                               \
+                part[k] += x[i + k];                                                                      \
+        for (; i < count; i++)                                                                            \
+            rest += x[i];                                                                                 \
+        for (int half = LANES / 2; half; half /= 2)                                                       \
+            for (int k = 0; k < half; k++)                                                                \
+                part[k] += part[k + half];                                                                \
+        return part[0] + rest;                                                                            \
+    }                                                                                                     \
+    FAD_SIMD static void add_dense_##NAME(T *restrict to, const T *restrict x, ptrdiff_t count)           \
+    {                                                                                                     \
+        for (ptrdiff_t i = 0; i < count; i++)                                                             \
+            to[i] += x[i];                                                                                \
+    }                                                                                                     \
+    static void add_##NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count)      \
+    {                                                                                                     \
+        const ptrdiff_t size = sizeof(T);                                                                 \
+        if (step == 0 && run_step == size) {                                                              \
+            *(T *)at += sum_##NAME((const T *)run, count);                                                \
+        } else if (step == size && run_step == size) {                                                    \
+            add_dense_##NAME((T *)at, (const T *)run, count);                                             \
+        } else {                                                                                          \
+            for (ptrdiff_t i = 0; i < count; i++)                                                         \
+                *(T *)(at + i * step) += *(const T *)(run + i * run_step);                                \
+        }                                                                                                 \
+    }
+ADD_RUN(f64, double)
+ADD_RUN(f32, float)
+
+static affine_body body_of(int code, int dtype)
+{
+    size_t size = fad_itemsize(dtype);
+    if (code == FAD_DO_ADD)
+        return dtype == FAD_F64 ? add_f64 : add_f32;
+    if (code == FAD_DO_LOAD)
+        return size == 8 ? load_8 : size == 4 ? load_4 : load_1;
+    return size == 8 ? store_8 : size == 4 ? store_4 : store_1;
+}
+
+/* --- indexed places --- */
+
+#define INDEXED(T, STATEMENT)                                                   \
+    for (uint64_t i = 0; i < count; i++) {                                      \
+        int64_t at = *(const int64_t *)(indices + (ptrdiff_t)i * index_step);   \
+        T *one = (T *)whole + at;                                               \
+        T *item = (T *)(run + (ptrdiff_t)i * run_step);                         \
+        if (at < 0 || (uint64_t)at >= limit)                                    \
+            return FAD_BAD_OPERAND;                                             \
+        STATEMENT;                                                              \
+    }
+
+static fad_status run_indexed(int code, int dtype, char *whole, uint64_t limit, const char *indices,
+                              ptrdiff_t index_step, char *run, ptrdiff_t run_step, uint64_t count)
+{
+    size_t size = fad_itemsize(dtype);
+    if (code == FAD_DO_SCATTER_ADD) {
+        if (dtype == FAD_F64)
+            INDEXED(double, *one += *item)
+        else
+            INDEXED(float, *one += *item)
+    } else if (code == FAD_DO_GATHER) {
+        if (size == 8)
+            INDEXED(int64_t, *item = *one)
+        else if (size == 4)
+            INDEXED(int32_t, *item = *one)
+        else
+            INDEXED(uint8_t, *item = *one)
+    } else {
+        if (size == 8)
+            INDEXED(int64_t, *one = *item)
+        else if (size == 4)
+            INDEXED(int32_t, *one = *item)
+        else
+            INDEXED(uint8_t, *one = *item)
+    }
+    return FAD_OK;
+}
+
+/* --- another type --- */
+
+static double number_at(const char *p, int dtype)
+{
+    return dtype == FAD_F64   ? *(const double *)p
+           : dtype == FAD_F32 ? (double)*(const float *)p
+           : dtype == FAD_I64 ? (double)*(const int64_t *)p
+                              : (double)*(const uint8_t *)p;
+}
+
+static void convert(char *to, ptrdiff_t to_step, int to_dtype, const char *from, ptrdiff_t from_step, int from_dtype,
+                    uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++, to += to_step, from += from_step) {
+        if (to_dtype == from_dtype && to_dtype == FAD_I64) {
+            *(int64_t *)to = *(const int64_t *)from;
+            continue;
+        }
+        double x = number_at(from, from_dtype);
+        if (to_dtype == FAD_F64)
+            *(double *)to = x;
+        else if (to_dtype == FAD_F32)
+            *(float *)to = (float)x;
+        else if (to_dtype == FAD_I64)
+            *(int64_t *)to = (int64_t)x;
+        else
+            *(uint8_t *)to = x != 0;
+    }
+}
+
+/* --- a region --- */
+
+static fad_status run_strip(const machine *m, const fad_step *step, uint64_t start, uint64_t count)
+{
+    const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
+    const fad_bound_loop *bound = m->program->bound + step->first;
+    size_t strip_bytes = (size_t)step->strip * sizeof(double);
+    for (; i < end; i++, bound++) {
+        char *data[4];
+        ptrdiff_t steps[4], n = (ptrdiff_t)count;
+        for (int k = 0; k < i->count; k++) {
+            const fad_argument *a = &i->arguments[k];
+            ptrdiff_t size = (ptrdiff_t)fad_itemsize(a->dtype);
+            if (a->place == FAD_AT_STRIP) {
+                data[k] = m->strips + a->offset * strip_bytes;
+                steps[k] = size;
+            } else {
+                bool fixed = a->place == FAD_AT_FIXED;
+                data[k] = memory(m, a) + (fixed ? 0 : (ptrdiff_t)start * size);
+                steps[k] = fixed ? 0 : size;
+            }
+        }
+        fad_status status = FAD_OK;
+        switch (i->code) {
+        case FAD_DO_OP:
+        case FAD_DO_MUL_ADD:
+        case FAD_DO_MUL_SUB:
+        case FAD_DO_SUB_MUL:
+            bound->loop(data, &n, steps, bound->data);
+            break;
+        case FAD_DO_CONVERT:
+            if (i->arguments[0].dtype == i->arguments[1].dtype && steps[0] == steps[1])
+                memcpy(data[1], data[0], (size_t)(n * steps[0]));
+            else
+                convert(data[1], steps[1], i->arguments[1].dtype, data[0], steps[0], i->arguments[0].dtype, count);
+            break;
+        case FAD_DO_LOAD:
+            walk(m, &m->program->affines[i->affine], memory(m, &i->arguments[0]), start, count, data[1], steps[1],
+                 body_of(i->code, i->dtype));
+            break;
+        case FAD_DO_STORE:
+        case FAD_DO_ADD:
+            walk(m, &m->program->affines[i->affine], memory(m, &i->arguments[0]), start, count, data[1], steps[1],
+                 body_of(i->code, i->dtype));
+            break;
+        case FAD_DO_GATHER:
+        case FAD_DO_PUT:
+        case FAD_DO_SCATTER_ADD:
+            status = run_indexed(i->code, i->dtype, data[0], i->limit, data[1], steps[1], data[2], steps[2], count);
+            break;
+        default:
+            status = FAD_BAD_OPERAND;
+        }
+        if (status != FAD_OK)
+            return status;
+    }
+    return FAD_OK;
+}
+
+static fad_status run_region(const machine *m, const fad_step *step)
+{
+    for (uint64_t start = 0; start < step->n; start += step->strip) {
+        uint64_t count = step->n - start < step->strip ? step->n - start : step->strip;
+        fad_status status = run_strip(m, step, start, count);
+        if (status != FAD_OK)
+            return status;
+    }
+    return FAD_OK;
+}
+
+/* --- other steps --- */
+
+static void run_matmul(const machine *m, const fad_step *step)
+{
+    const int64_t *numbers = m->program->numbers + step->numbers;
+    fad_shape shapes[3];
+    fad_array arrays[3];
+    ptrdiff_t dims[3][FAD_MAX_NDIM], strides[3][FAD_MAX_NDIM];
+    for (int k = 0; k < 3; k++) {
+        shapes[k].ndim = (uint32_t)*numbers++;
+        shapes[k].size = 1;
+        shapes[k].id = 0;
+        for (uint32_t d = 0; d < shapes[k].ndim; d++)
+            dims[k][d] = (ptrdiff_t)numbers[d];
+        for (uint32_t d = shapes[k].ndim; d-- > 0;) {
+            strides[k][d] = (ptrdiff_t)shapes[k].size;
+            shapes[k].size *= (size_t)dims[k][d];
+        }
+        numbers += shapes[k].ndim;
+        shapes[k].dims = dims[k];
+        shapes[k].strides = strides[k];
+        arrays[k].data = memory(m, &step->arguments[k]);
+        arrays[k].shape = &shapes[k];
+        arrays[k].strides = strides[k];
+        arrays[k].dtype = (uint8_t)step->dtype;
+    }
+    fad_matmul(m->program->loops, &arrays[2], &arrays[0], &arrays[1]);
+}
+
+static void run_cumsum(const machine *m, const fad_step *step)
+{
+    const int64_t *numbers = m->program->numbers + step->numbers;
+    ptrdiff_t dims[3] = {(ptrdiff_t)numbers[0], (ptrdiff_t)numbers[1], (ptrdiff_t)numbers[2]};
+    ptrdiff_t strides[3] = {dims[1] * dims[2], dims[2], 1};
+    fad_shape shape = {0, 3, (size_t)(dims[0] * dims[1] * dims[2]), dims, strides};
+    fad_array from = {memory(m, &step->arguments[0]), &shape, strides, (uint8_t)step->dtype};
+    fad_array to = {memory(m, &step->arguments[1]), &shape, strides, (uint8_t)step->dtype};
+    fad_cumsum(&to, &from, 1, numbers[3] != 0);
+}
+
+static fad_status run_call(const machine *m, const fad_step *step)
+{
+    const fad_program *p = m->program;
+    const fad_call *call = &p->calls[step->first];
+    char *data[256];
+    if ((uint64_t)call->inputs + call->outputs > 256 || !p->host.call)
+        return FAD_BAD_OPERAND;
+    for (uint32_t k = 0; k < call->inputs + call->outputs; k++)
+        data[k] = memory(m, &p->call_arguments[call->first + k]);
+    return p->host.call(p->host.context, p, call, data);
+}
+
+/* The first guard that differs. */
+static size_t check_guards(const machine *m, const fad_step *step)
+{
+    const fad_program *p = m->program;
+    for (size_t i = step->first; i < step->first + step->count; i++) {
+        const fad_guard *g = &p->guards[i];
+        if (memcmp(m->bases[g->base] + g->offset, p->constants + g->expected, g->size) != 0)
+            return i;
+    }
+    return p->guard_count;
+}
+
+/* --- the whole --- */
+
+fad_status fad_program_run(const fad_program *p, char *workspace, char *const *inputs, char *const *outputs,
+                           size_t *failed)
+{
+    char *few[MOST_BASES], **bases = few;
+    fad_status status = FAD_OK;
+    size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
+    *failed = p->guard_count;
+    if (count > MOST_BASES) /* room for them is part of the workspace */
+        bases = (char **)(workspace + p->workspace_bytes + p->strip_bytes);
+    bases[FAD_IN_WORKSPACE] = workspace;
+    bases[FAD_IN_CONSTANTS] = p->constants;
+    for (size_t i = 0; i < p->input_count; i++)
+        bases[FAD_FIRST_INPUT + i] = inputs[i];
+    for (size_t i = 0; i < p->output_count; i++)
+        bases[FAD_FIRST_INPUT + p->input_count + i] = outputs[i];
+    machine m = {p, bases, workspace + p->workspace_bytes};
+    for (size_t i = 0; i < p->step_count && status == FAD_OK; i++) {
+        const fad_step *step = &p->steps[i];
+        switch (step->kind) {
+        case FAD_STEP_REGION:
+            status = run_region(&m, step);
+            break;
+        case FAD_STEP_SCALARS:
+            fad_run_scalars(p->scalars + step->first, step->count, bases);
+            break;
+        case FAD_STEP_ZERO:
+            memset(memory(&m, &step->arguments[0]), 0, step->n);
+            break;
+        case FAD_STEP_MATMUL:
+            run_matmul(&m, step);
+            break;
+        case FAD_STEP_CUMSUM:
+            run_cumsum(&m, step);
+            break;
+        case FAD_STEP_CALL:
+            status = run_call(&m, step);
+            break;
+        default:
+            *failed = check_guards(&m, step);
+            if (*failed < p->guard_count)
+                return FAD_OK;
+        }
+    }
+    return status;
+}
+
+size_t fad_program_bytes(const fad_program *p)
+{
+    size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
+    return p->workspace_bytes + p->strip_bytes + (count > MOST_BASES ? count * sizeof(char *) : 0) + FAD_CACHE_LINE;
+}
+
+void fad_program_prepare(const fad_program *p, char *workspace)
+{
+    if (p->scalar_constant_count)
+        memcpy(workspace, p->scalar_constants, p->scalar_constant_count * sizeof(double));
+}

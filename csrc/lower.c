@@ -1,0 +1,969 @@
+/* lower.c: from a trace to a program: where each value lives, and when each is computed.
+ *
+ * A node is a root, with memory (or a strip, or a scalar) of its own, or a window on a root's. A root is computed at a
+ * stage: element-wise nodes over the same range share the stage of their operands and so one region; whatever must be
+ * complete before it is read (a sum, a matrix product, an array read at other places) makes its reader wait for the
+ * next stage. */
+#include "lower.h"
+#include "try.h"
+
+/* --- what is known of a node --- */
+
+static uint32_t original(const fad_lowering *l, uint32_t node) { return node < l->count ? node : l->copy_of[node - l->count]; }
+
+const fad_shape *fad_lower_shape(const fad_lowering *l, uint32_t node) { return fad_node_shape(l->tape, original(l, node)); }
+
+int fad_lower_dtype(const fad_lowering *l, uint32_t node) { return fad_node_dtype(l->tape, original(l, node)); }
+
+bool fad_lower_is_array(const fad_lowering *l, uint32_t node) { return fad_is_array(l->tape, original(l, node)); }
+
+fad_window fad_lower_window(const fad_lowering *l, uint32_t node)
+{
+    if (l->window[node] != FAD_NO_INDEX)
+        return l->windows[l->window[node]];
+    const fad_shape *shape = fad_lower_shape(l, node);
+    fad_window all = {0, shape->strides};
+    if (node < l->count && l->source[node] == FAD_FROM_CONSTANT && fad_is_array(l->tape, node) &&
+        fad_trace_repeats(l->tape->values[node].array))
+        all.strides = l->tape->values[node].array->strides; /* one element stands for all */
+    return all;
+}
+
+static bool is_dense(const fad_shape *shape, const ptrdiff_t *strides)
+{
+    for (size_t i = 0; i < shape->ndim; i++)
+        if (shape->dims[i] > 1 && strides[i] != shape->strides[i])
+            return false;
+    return true;
+}
+
+bool fad_lower_is_dense(const fad_lowering *l, uint32_t node)
+{
+    return is_dense(fad_lower_shape(l, node), fad_lower_window(l, node).strides);
+}
+
+static bool is_whole(const fad_lowering *l, uint32_t node)
+{
+    return l->window[node] == FAD_NO_INDEX ||
+           (fad_lower_is_dense(l, node) && l->windows[l->window[node]].offset == 0 &&
+            fad_lower_shape(l, node)->size == fad_lower_shape(l, l->root[node])->size);
+}
+
+int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands, size_t *count)
+{
+    const fad_node *n = &l->tape->nodes[node];
+    uint32_t p;
+    *count = fad_ops[n->op].arity;
+    for (size_t k = 0; k < *count; k++) {
+        p = operands[k] = fad_parent(l->tape, node, k);
+        if (l->absorbed[p] != node)
+            continue;
+        const fad_node *product = &l->tape->nodes[p];
+        uint32_t other = k == 0 ? n->b : n->a;
+        operands[0] = product->a;
+        operands[1] = product->op == FAD_MUL ? product->b : product->a;
+        operands[2] = other;
+        *count = 3;
+        return n->op == FAD_ADD ? FAD_SCALAR_MUL_ADD : k == 0 ? FAD_SCALAR_MUL_SUB : FAD_SCALAR_SUB_MUL;
+    }
+    return n->op;
+}
+
+static void read_scalars(const fad_lowering *l, uint32_t node, void (*visit)(void *context, uint32_t node),
+                         void *context)
+{
+    uint32_t operands[3];
+    size_t count;
+    fad_lower_scalar_op(l, node, operands, &count);
+    for (size_t k = 0; k < count; k++)
+        visit(context, operands[k]);
+}
+
+void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
+                     void *context)
+{
+    uint32_t p;
+    switch (item->kind) {
+    case FAD_ITEM_STORE:
+        visit(context, item->source);
+        if (item->indices != FAD_NO_INDEX)
+            visit(context, item->indices);
+        break;
+    case FAD_ITEM_COMPUTE:
+    case FAD_ITEM_STEP:
+        if (item->node >= l->count) {
+            visit(context, l->copy_of[item->node - l->count]);
+            break;
+        }
+        if (l->source[item->node] == FAD_FROM_SCALARS && l->tape->nodes[item->node].op != FAD_NSUM) {
+            read_scalars(l, item->node, visit, context);
+            break;
+        }
+        for (size_t k = 0; (p = fad_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
+        {
+            bool dense = item->kind == FAD_ITEM_STEP || (l->tape->nodes[item->node].op == FAD_GATHER && k == 0);
+            visit(context, dense && l->dense[p] != FAD_NO_INDEX ? l->dense[p] : p);
+        }
+        break;
+    case FAD_ITEM_ZERO:
+        break;
+    default:
+        visit(context, item->source);
+        break;
+    }
+}
+
+/* --- growing lists --- */
+
+fad_status fad_lower_grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *capacity)
+{
+    void **p = array;
+    if (count < *capacity)
+        return FAD_OK;
+    size_t larger = *capacity ? *capacity * 2 : 64;
+    if (count >= FAD_NO_INDEX || larger > SIZE_MAX / item)
+        return FAD_TOO_MANY;
+    fad_status status = FAD_OK;
+    void *grown = fad_resize(tape, *p, *capacity * item, larger * item, &status);
+    if (!grown)
+        return status;
+    *p = grown;
+    *capacity = larger;
+    return FAD_OK;
+}
+
+static fad_status new_window(fad_lowering *l, const fad_shape *shape, ptrdiff_t offset, const ptrdiff_t *strides,
+                             uint32_t *out)
+{
+    fad_status status = FAD_OK;
+    TRY(fad_lower_grow(l->tape, &l->windows, sizeof *l->windows, l->window_count, &l->window_capacity));
+    ptrdiff_t *own = fad_arena_alloc(l->tape, &l->arena, (shape->ndim + 1) * sizeof *own, &status);
+    if (!own)
+        return status;
+    if (shape->ndim)
+        memcpy(own, strides, shape->ndim * sizeof *own);
+    fad_window w = {offset, own};
+    *out = (uint32_t)l->window_count;
+    l->windows[l->window_count++] = w;
+    return FAD_OK;
+}
+
+/* --- regions --- */
+
+static size_t region_slot(const fad_lowering *l, uint32_t stage, size_t n, int kind)
+{
+    uint64_t h = (stage * UINT64_C(0x9e3779b97f4a7c15)) ^ (n * UINT64_C(0xff51afd7ed558ccd)) ^ (uint64_t)kind << 7;
+    h ^= h >> 29;
+    size_t at = (size_t)(h * UINT64_C(0xbf58476d1ce4e5b9) >> 20) & (l->table_size - 1);
+    for (; l->table[at] != FAD_NO_INDEX; at = (at + 1) & (l->table_size - 1)) {
+        const fad_region *r = &l->regions[l->table[at]];
+        if (r->stage == stage && r->n == n && r->kind == kind)
+            break;
+    }
+    return at;
+}
+
+static fad_status grow_region_table(fad_lowering *l)
+{
+    size_t before = l->table_size, size = before ? before * 2 : 64;
+    fad_status status = FAD_OK;
+    uint32_t *table = fad_resize(l->tape, NULL, 0, size * sizeof *table, &status);
+    if (!table)
+        return status;
+    fad_resize(l->tape, l->table, before * sizeof *table, 0, &status);
+    memset(table, 0xff, size * sizeof *table);
+    l->table = table;
+    l->table_size = size;
+    for (size_t i = 0; i < l->region_count; i++) {
+        const fad_region *r = &l->regions[i];
+        if (r->kind == FAD_STEP_REGION || r->kind == FAD_STEP_SCALARS)
+            table[region_slot(l, r->stage, r->n, r->kind)] = (uint32_t)i;
+    }
+    return FAD_OK;
+}
+
+/* The region of that stage and range; one of its own for every other kind of step. */
+static fad_status find_region(fad_lowering *l, uint32_t stage, size_t n, int kind, uint32_t *out)
+{
+    bool shared = kind == FAD_STEP_REGION || kind == FAD_STEP_SCALARS;
+    size_t at = 0;
+    if (shared) {
+        if (2 * (l->region_count + 1) > l->table_size)
+            TRY(grow_region_table(l));
+        at = region_slot(l, stage, n, kind);
+        if (l->table[at] != FAD_NO_INDEX) {
+            *out = l->table[at];
+            return FAD_OK;
+        }
+    }
+    TRY(fad_lower_grow(l->tape, &l->regions, sizeof *l->regions, l->region_count, &l->region_capacity));
+    fad_region r = {stage, FAD_NO_INDEX, FAD_NO_INDEX, FAD_NO_INDEX, (uint16_t)kind, n};
+    *out = (uint32_t)l->region_count;
+    if (shared)
+        l->table[at] = *out;
+    l->regions[l->region_count++] = r;
+    return FAD_OK;
+}
+
+static fad_status add_item(fad_lowering *l, uint32_t region, const fad_item *item)
+{
+    TRY(fad_lower_grow(l->tape, &l->items, sizeof *l->items, l->item_count, &l->item_capacity));
+    uint32_t i = (uint32_t)l->item_count++;
+    l->items[i] = *item;
+    l->items[i].next = FAD_NO_INDEX;
+    fad_region *r = &l->regions[region];
+    if (r->first == FAD_NO_INDEX)
+        r->first = i;
+    else
+        l->items[r->last].next = i;
+    r->last = i;
+    return FAD_OK;
+}
+
+/* --- stages --- */
+
+static uint32_t earliest(const fad_lowering *l, uint32_t node) { return l->needed[original(l, node)] & 2 ? 0 : l->barrier; }
+
+static uint32_t later(uint32_t x, uint32_t y) { return x > y ? x : y; }
+
+enum { ANYWHERE = 0, AS_SCALAR = 1 };
+
+/* First stage at which `node` can be read by a region over `n` elements (ANYWHERE: at any place of its memory). */
+static uint32_t readable_at(const fad_lowering *l, uint32_t node, size_t n, bool as_scalar)
+{
+    uint32_t root = l->root[node];
+    switch (l->source[root]) {
+    case FAD_FROM_SCALARS:
+        return l->stage[root] + !as_scalar;
+    case FAD_FROM_REGION:
+        return l->stage[root] + !(n != ANYWHERE && is_whole(l, node) && fad_lower_shape(l, root)->size == n);
+    case FAD_FROM_STORES:
+    case FAD_FROM_STEP:
+        return l->stage[root] + 1;
+    default:
+        return 0;
+    }
+}
+
+/* --- reading from memory --- */
+
+/* A dense copy of `node`, where it is not dense. */
+static fad_status make_dense(fad_lowering *l, uint32_t node, uint32_t *out)
+{
+    *out = node;
+    if (fad_lower_is_dense(l, node))
+        return FAD_OK;
+    if (l->dense[node] != FAD_NO_INDEX) {
+        *out = l->dense[node];
+        return FAD_OK;
+    }
+    uint32_t copy = (uint32_t)(l->count + l->copies);
+    l->copy_of[l->copies++] = node;
+    l->dense[node] = copy;
+    l->root[copy] = copy;
+    l->window[copy] = FAD_NO_INDEX;
+    l->source[copy] = FAD_FROM_REGION;
+    size_t n = fad_lower_shape(l, node)->size;
+    l->stage[copy] = later(earliest(l, node), readable_at(l, node, n, false));
+    TRY(find_region(l, l->stage[copy], n, FAD_STEP_REGION, &l->region[copy]));
+    fad_item item = {FAD_ITEM_COMPUTE, 0, false, copy, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+    *out = copy;
+    return add_item(l, l->region[copy], &item);
+}
+
+/* The scalar that holds scalar node `node`, read from an array or an input. */
+static fad_status make_number(fad_lowering *l, uint32_t node)
+{
+    uint32_t root = l->root[node];
+    if (l->number[node] != FAD_NO_INDEX)
+        return FAD_OK;
+    l->number[node] = node;
+    if (l->source[root] == FAD_FROM_CONSTANT && root == node)
+        return FAD_OK;
+    if (root != node && !fad_lower_is_array(l, root)) { /* a view of a scalar */
+        l->number[node] = root;
+        return l->source[root] == FAD_FROM_INPUT ? make_number(l, root) : FAD_OK;
+    }
+    if (root == node && l->source[root] != FAD_FROM_INPUT)
+        return FAD_OK; /* in the workspace already */
+    uint32_t region, stage = later(earliest(l, node), readable_at(l, node, ANYWHERE, false));
+    l->stage[node] = stage;
+    TRY(find_region(l, stage, 1, FAD_STEP_SCALARS, &region));
+    fad_item item = {FAD_ITEM_LOAD, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+    return add_item(l, region, &item);
+}
+
+/* Stage at which a scalar instruction can read scalar node `node`. */
+static fad_status scalar_at(fad_lowering *l, uint32_t node, uint32_t *stage)
+{
+    TRY(make_number(l, node));
+    uint32_t root = l->root[node];
+    bool loaded = l->number[node] == node && (root != node || l->source[root] == FAD_FROM_INPUT);
+    *stage = loaded ? l->stage[node] : readable_at(l, node, ANYWHERE, true);
+    return FAD_OK;
+}
+
+/* --- windows --- */
+
+/* Makes `node` a window on the root of `on`; one that shows all of it is none. */
+static fad_status look_at(fad_lowering *l, uint32_t node, uint32_t on, ptrdiff_t offset, const ptrdiff_t *strides)
+{
+    const fad_shape *shape = fad_lower_shape(l, node);
+    l->root[node] = l->root[on];
+    l->source[node] = FAD_FROM_VIEW;
+    if (offset == 0 && is_dense(shape, strides) && shape->size == fad_lower_shape(l, l->root[on])->size) {
+        l->window[node] = FAD_NO_INDEX;
+        return FAD_OK;
+    }
+    return new_window(l, shape, offset, strides, &l->window[node]);
+}
+
+static ptrdiff_t flat_offset(const fad_shape *shape, const ptrdiff_t *strides, size_t flat)
+{
+    ptrdiff_t offset = 0;
+    for (size_t i = shape->ndim; i-- > 0;) {
+        offset += (ptrdiff_t)(flat % (size_t)shape->dims[i]) * strides[i];
+        flat /= (size_t)shape->dims[i];
+    }
+    return offset;
+}
+
+static ptrdiff_t view_offset(const fad_view *view, const ptrdiff_t *whole, ptrdiff_t *strides)
+{
+    ptrdiff_t offset = 0;
+    for (size_t s = 0; s < view->whole->ndim; s++)
+        offset += view->start[s] * whole[s];
+    for (size_t i = 0; i < view->part->ndim; i++)
+        strides[i] = view->source[i] < 0 ? 0 : whole[view->source[i]] * view->step[i];
+    return offset;
+}
+
+static fad_status lower_view(fad_lowering *l, uint32_t node)
+{
+    const fad_node *n = &l->tape->nodes[node];
+    fad_window w = fad_lower_window(l, n->a);
+    const fad_shape *from = fad_lower_shape(l, n->a), *shape = fad_lower_shape(l, node);
+    ptrdiff_t strides[FAD_MAX_NDIM] = {0};
+    if (n->op == FAD_VIEW) {
+        ptrdiff_t offset = view_offset(l->tape->side[n->aux], w.strides, strides);
+        return look_at(l, node, n->a, w.offset + offset, strides);
+    }
+    if (n->op == FAD_ELEMENT)
+        return look_at(l, node, n->a, w.offset + flat_offset(from, w.strides, n->aux), strides);
+    size_t missing = shape->ndim - from->ndim; /* BROADCAST_TO */
+    for (size_t i = missing; i < shape->ndim; i++)
+        strides[i] = from->dims[i - missing] == 1 ? 0 : w.strides[i - missing];
+    return look_at(l, node, n->a, w.offset, strides);
+}
+
+static fad_status lower_strided(fad_lowering *l, uint32_t node, uint32_t dense)
+{
+    const fad_strided *strided = l->tape->side[l->tape->nodes[node].aux];
+    return look_at(l, node, dense, fad_lower_window(l, dense).offset + strided->start, strided->strides);
+}
+
+/* --- stores --- */
+
+/* Stages between which a node is written to. */
+typedef struct {
+    uint32_t first, last;
+} span;
+
+/* The value of `from`, read over its own shape, goes to `to` (a node, or an output). Not before stage `not_before`. */
+static fad_status store(fad_lowering *l, uint32_t to, bool to_output, uint32_t from, int code, uint32_t window,
+                        uint32_t indices, uint32_t not_before, span *when)
+{
+    size_t n = fad_lower_shape(l, from)->size;
+    uint32_t at = later(not_before, readable_at(l, from, n, false)), region;
+    if (indices != FAD_NO_INDEX)
+        at = later(at, readable_at(l, indices, n, false));
+    TRY(find_region(l, at, n, FAD_STEP_REGION, &region));
+    fad_item item = {FAD_ITEM_STORE, (uint8_t)code, to_output, to, from, window, indices, 0};
+    when->last = later(when->last, at);
+    when->first = at < when->first ? at : when->first;
+    return add_item(l, region, &item);
+}
+
+static span begin_stores(fad_lowering *l, uint32_t node)
+{
+    l->root[node] = node;
+    l->source[node] = FAD_FROM_STORES;
+    span when = {FAD_NO_INDEX, earliest(l, node)};
+    return when;
+}
+
+/* Before stage `when`, elements `from` .. `to`-1 of `node` are zero. */
+static fad_status zero(fad_lowering *l, uint32_t node, span when, size_t from, size_t to)
+{
+    uint32_t region;
+    if (from >= to)
+        return FAD_OK;
+    TRY(find_region(l, when.first < when.last ? when.first : when.last, 0, FAD_STEP_ZERO, &region));
+    if (to > FAD_NO_INDEX - 1)
+        return FAD_TOO_MANY;
+    fad_item item = {FAD_ITEM_ZERO, 0, false, node, node, (uint32_t)from, (uint32_t)to, 0};
+    return add_item(l, region, &item);
+}
+
+/* `zeros`: before anything is written, all of it is zero. */
+static fad_status end_stores(fad_lowering *l, uint32_t node, span when, bool zeros)
+{
+    l->stage[node] = when.last;
+    return zeros ? zero(l, node, when, 0, fad_lower_shape(l, node)->size) : FAD_OK;
+}
+
+/* Window of the part that `view` shows of the dense array `node`. */
+static fad_status part_window(fad_lowering *l, uint32_t node, const fad_view *view, uint32_t *out)
+{
+    ptrdiff_t strides[FAD_MAX_NDIM];
+    ptrdiff_t offset = view_offset(view, fad_lower_shape(l, node)->strides, strides);
+    return new_window(l, view->part, offset, strides, out);
+}
+
+/* What a node is the sum of: `from`, added at the places of a window (FAD_NO_INDEX: all places) or of indices. */
+typedef struct {
+    uint32_t from, window, indices;
+    ptrdiff_t offset;          /* of a window that is one stretch; else -1 */
+} term;
+
+/* The stretch that a window over `shape` is, as the offset of its first element; -1 where it is none. */
+static ptrdiff_t stretch_at(const fad_lowering *l, uint32_t window, const fad_shape *shape)
+{
+    return window == FAD_NO_INDEX                          ? 0
+           : is_dense(shape, l->windows[window].strides) ? l->windows[window].offset
+                                                           : -1;
+}
+
+/* What an EMBED, STRIDED_ADD or SCATTER_ADD node adds to `to`. */
+static fad_status part_term(fad_lowering *l, uint32_t to, uint32_t part, term *out)
+{
+    const fad_node *n = &l->tape->nodes[part];
+    out->from = n->a;
+    out->window = out->indices = FAD_NO_INDEX;
+    out->offset = -1;
+    if (n->op == FAD_SCATTER_ADD) {
+        out->indices = ((const fad_scatter *)l->tape->side[n->aux])->indices;
+        return FAD_OK;
+    }
+    if (n->op == FAD_STRIDED_ADD) {
+        const fad_strided *strided = l->tape->side[n->aux];
+        TRY(new_window(l, strided->part, strided->start, strided->strides, &out->window));
+    } else {
+        TRY(part_window(l, to, l->tape->side[n->aux], &out->window));
+    }
+    out->offset = stretch_at(l, out->window, fad_lower_shape(l, n->a));
+    return FAD_OK;
+}
+
+/* Whether all terms are stretches that one region adds: then the one that lies last is stored instead. Strip by strip,
+ * what is stored lies ahead of all that is added. */
+static bool one_pass(const fad_lowering *l, const term *terms, size_t count)
+{
+    size_t n = fad_lower_shape(l, terms[0].from)->size;
+    for (size_t i = 0; i < count; i++)
+        if (terms[i].offset < 0 || fad_lower_shape(l, terms[i].from)->size != n ||
+            readable_at(l, terms[i].from, n, false) != readable_at(l, terms[0].from, n, false))
+            return false;
+    return !l->strict || count == 1;
+}
+
+static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t count)
+{
+    span when = begin_stores(l, node);
+    size_t last = 0, n = fad_lower_shape(l, terms[0].from)->size;
+    bool pass = one_pass(l, terms, count);
+    for (size_t i = 1; pass && i < count; i++)
+        if (terms[i].offset > terms[last].offset)
+            last = i;
+    term first = terms[last];
+    terms[last] = terms[0];
+    terms[0] = first;
+    for (size_t i = 0; i < count; i++)
+        TRY(store(l, node, false, terms[i].from,
+                  terms[i].indices != FAD_NO_INDEX ? FAD_DO_SCATTER_ADD
+                  : pass && i == 0                 ? FAD_DO_STORE
+                                                   : FAD_DO_ADD,
+                  terms[i].window, terms[i].indices, earliest(l, node), &when));
+    if (!pass)
+        return end_stores(l, node, when, true);
+    TRY(zero(l, node, when, 0, (size_t)first.offset));
+    TRY(zero(l, node, when, (size_t)first.offset + n, fad_lower_shape(l, node)->size));
+    return end_stores(l, node, when, false);
+}
+
+static fad_status lower_part(fad_lowering *l, uint32_t node)
+{
+    term only;
+    TRY(part_term(l, node, node, &only));
+    return add_terms(l, node, &only, 1);
+}
+
+static fad_status lower_sum_to(fad_lowering *l, uint32_t node)
+{
+    uint32_t a = l->tape->nodes[node].a, window;
+    const fad_shape *wide = fad_lower_shape(l, a), *shape = fad_lower_shape(l, node);
+    ptrdiff_t strides[FAD_MAX_NDIM] = {0};
+    size_t missing = wide->ndim - shape->ndim;
+    for (size_t i = missing; i < wide->ndim; i++)
+        strides[i] = shape->dims[i - missing] == 1 ? 0 : shape->strides[i - missing];
+    span when = begin_stores(l, node);
+    TRY(new_window(l, wide, 0, strides, &window));
+    TRY(store(l, node, false, a, FAD_DO_ADD, window, FAD_NO_INDEX, earliest(l, node), &when));
+    return end_stores(l, node, when, true);
+}
+
+static fad_status lower_update(fad_lowering *l, uint32_t node)
+{
+    const fad_node *n = &l->tape->nodes[node];
+    uint32_t window = FAD_NO_INDEX;
+    span when = begin_stores(l, node);
+    TRY(store(l, node, false, n->a, FAD_DO_STORE, FAD_NO_INDEX, FAD_NO_INDEX, earliest(l, node), &when));
+    uint32_t copied = when.last + 1;
+    if (n->op == FAD_UPDATE_AT) {
+        TRY(store(l, node, false, n->b, FAD_DO_PUT, FAD_NO_INDEX, n->aux, copied, &when));
+    } else {
+        TRY(part_window(l, node, l->tape->side[n->aux], &window));
+        TRY(store(l, node, false, n->b, FAD_DO_STORE, window, FAD_NO_INDEX, copied, &when));
+    }
+    return end_stores(l, node, when, false);
+}
+
+static fad_status lower_concatenate(fad_lowering *l, uint32_t node)
+{
+    const fad_list *list = l->tape->side[l->tape->nodes[node].aux];
+    const fad_shape *shape = fad_lower_shape(l, node);
+    ptrdiff_t offset = 0;
+    span when = begin_stores(l, node);
+    for (size_t i = 0; i < list->count; i++) {
+        const fad_shape *part = fad_lower_shape(l, list->nodes[i]);
+        uint32_t window;
+        TRY(new_window(l, part, offset, shape->strides, &window));
+        offset += part->dims[list->axis] * shape->strides[list->axis];
+        TRY(store(l, node, false, list->nodes[i], FAD_DO_STORE, window, FAD_NO_INDEX, earliest(l, node), &when));
+    }
+    return end_stores(l, node, when, false);
+}
+
+/* Scalars side by side: an item each, of the interpreter. */
+static fad_status lower_stack(fad_lowering *l, uint32_t node)
+{
+    const fad_list *list = l->tape->side[l->tape->nodes[node].aux];
+    const ptrdiff_t none[1] = {0};
+    const fad_shape *scalar = l->tape->shapes[0];
+    span when = begin_stores(l, node);
+    for (size_t i = 0; i < list->count; i++) {
+        uint32_t stage, window, region, from = list->nodes[i];
+        TRY(scalar_at(l, from, &stage));
+        stage = later(stage, earliest(l, node));
+        TRY(new_window(l, scalar, (ptrdiff_t)i, none, &window));
+        TRY(find_region(l, stage, 1, FAD_STEP_SCALARS, &region));
+        fad_item item = {FAD_ITEM_STORE, FAD_DO_STORE, false, node, from, window, FAD_NO_INDEX, 0};
+        TRY(add_item(l, region, &item));
+        when.last = later(when.last, stage);
+    }
+    return end_stores(l, node, when, false);
+}
+
+/* A sum that absorbs parts. */
+static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
+{
+    uint32_t p;
+    size_t count = 0;
+    fad_status status = FAD_OK;
+    while (fad_parent(l->tape, node, count) != FAD_NODE_NONE)
+        count++;
+    term *terms = fad_arena_alloc(l->tape, &l->arena, count * sizeof *terms, &status);
+    if (!terms)
+        return status;
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+        term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+        terms[k] = plain;
+        if (l->absorbed[p] == node)
+            TRY(part_term(l, node, p, &terms[k]));
+    }
+    return add_terms(l, node, terms, count);
+}
+
+/* --- computed roots --- */
+
+static bool is_scalar_op(const fad_lowering *l, uint32_t node)
+{
+    const fad_node *n = &l->tape->nodes[node];
+    uint32_t p;
+    if (n->flags & FAD_IS_ARRAY || (n->op >= FAD_ELEMENTWISE_COUNT && n->op != FAD_NSUM))
+        return false;
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++)
+        if (fad_is_array(l->tape, p))
+            return false;
+    return true;
+}
+
+static fad_status lower_scalar(fad_lowering *l, uint32_t node)
+{
+    uint32_t p, at, stage = earliest(l, node), operands[3];
+    size_t count = 0;
+    bool list = l->tape->nodes[node].op == FAD_NSUM;
+    if (!list)
+        fad_lower_scalar_op(l, node, operands, &count);
+    for (size_t k = 0; (p = list ? fad_parent(l->tape, node, k) : k < count ? operands[k] : FAD_NODE_NONE) !=
+                       FAD_NODE_NONE; k++) {
+        TRY(scalar_at(l, p, &at));
+        stage = later(stage, at);
+    }
+    l->root[node] = node;
+    l->source[node] = FAD_FROM_SCALARS;
+    l->stage[node] = stage;
+    l->number[node] = node;
+    TRY(find_region(l, stage, 1, FAD_STEP_SCALARS, &l->region[node]));
+    fad_item item = {FAD_ITEM_COMPUTE, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+    return add_item(l, l->region[node], &item);
+}
+
+static fad_status lower_in_region(fad_lowering *l, uint32_t node)
+{
+    size_t n = fad_lower_shape(l, node)->size;
+    uint32_t p, stage = earliest(l, node);
+    uint16_t op = l->tape->nodes[node].op;
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+        bool anywhere = op == FAD_GATHER && k == 0;
+        if (anywhere)
+            TRY(make_dense(l, p, &p));
+        stage = later(stage, readable_at(l, p, anywhere ? ANYWHERE : n, false));
+    }
+    l->root[node] = node;
+    l->source[node] = FAD_FROM_REGION;
+    l->stage[node] = stage;
+    l->in_memory[node] = !fad_lower_is_array(l, node);
+    TRY(find_region(l, stage, n, FAD_STEP_REGION, &l->region[node]));
+    fad_item item = {FAD_ITEM_COMPUTE, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+    return add_item(l, l->region[node], &item);
+}
+
+static fad_status lower_step(fad_lowering *l, uint32_t node, int kind)
+{
+    uint32_t p, stage = earliest(l, node);
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+        TRY(make_dense(l, p, &p));
+        stage = later(stage, readable_at(l, p, ANYWHERE, false));
+    }
+    l->root[node] = node;
+    l->source[node] = FAD_FROM_STEP;
+    l->stage[node] = stage;
+    TRY(find_region(l, stage, 0, kind, &l->region[node]));
+    fad_item item = {FAD_ITEM_STEP, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+    return add_item(l, l->region[node], &item);
+}
+
+static fad_status lower_node(fad_lowering *l, uint32_t node)
+{
+    const fad_node *n = &l->tape->nodes[node];
+    uint32_t dense;
+    l->root[node] = node;
+    if (!(n->flags & FAD_IS_DYNAMIC)) {
+        l->source[node] = FAD_FROM_CONSTANT;
+        return FAD_OK;
+    }
+    if (l->absorbed[node] != FAD_NO_INDEX)
+        return FAD_OK;
+    switch (n->op) {
+    case FAD_VARIABLE:
+        l->source[node] = FAD_FROM_INPUT;
+        return FAD_OK;
+    case FAD_VIEW:
+    case FAD_ELEMENT:
+    case FAD_BROADCAST_TO:
+        return lower_view(l, node);
+    case FAD_RESHAPE:
+        if (fad_lower_is_dense(l, n->a))
+            return look_at(l, node, n->a, fad_lower_window(l, n->a).offset, fad_lower_shape(l, node)->strides);
+        break;
+    case FAD_STRIDED:
+        TRY(make_dense(l, n->a, &dense));
+        return lower_strided(l, node, dense);
+    case FAD_SUM_TO:
+        return lower_sum_to(l, node);
+    case FAD_EMBED:
+    case FAD_STRIDED_ADD:
+    case FAD_SCATTER_ADD:
+        return lower_part(l, node);
+    case FAD_UPDATE_VIEW:
+    case FAD_UPDATE_AT:
+        return lower_update(l, node);
+    case FAD_CONCATENATE:
+        return lower_concatenate(l, node);
+    case FAD_STACK:
+        return lower_stack(l, node);
+    case FAD_MATMUL:
+        return lower_step(l, node, FAD_STEP_MATMUL);
+    case FAD_CUMSUM:
+        return lower_step(l, node, FAD_STEP_CUMSUM);
+    case FAD_CUSTOM:
+        return lower_step(l, node, FAD_STEP_CALL);
+    case FAD_OUTPUT:
+        l->source[node] = FAD_FROM_STEP;
+        l->stage[node] = l->stage[node - n->aux];
+        l->region[node] = l->region[node - n->aux];
+        return FAD_OK;
+    default:
+        break;
+    }
+    if (l->uses[node] & UINT32_C(0x80000000))
+        return lower_absorbing_sum(l, node);
+    return is_scalar_op(l, node) ? lower_scalar(l, node) : lower_in_region(l, node);
+}
+
+/* --- what is needed, and what is absorbed --- */
+
+static void need(fad_lowering *l, uint8_t bit)
+{
+    for (size_t i = l->count; i-- > 0;) {
+        if (!(l->needed[i] & bit))
+            continue;
+        uint32_t p;
+        const fad_node *n = &l->tape->nodes[i];
+        if (n->op == FAD_OUTPUT)
+            l->needed[i - n->aux] |= bit;
+        if (!(n->flags & FAD_IS_DYNAMIC))
+            continue;
+        for (size_t k = 0; (p = fad_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+            l->needed[p] |= bit;
+    }
+    for (size_t i = 0; i < l->count; i++) /* the outputs of a rule come together */
+        if (l->tape->nodes[i].op == FAD_OUTPUT)
+            l->needed[i] |= l->needed[i - l->tape->nodes[i].aux] & bit;
+}
+
+static void count_uses(fad_lowering *l)
+{
+    uint32_t p;
+    for (size_t i = 0; i < l->count; i++)
+        if (l->needed[i] && l->tape->nodes[i].flags & FAD_IS_DYNAMIC)
+            for (size_t k = 0; (p = fad_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+                l->uses[p]++;
+    for (size_t i = 0; i < l->trace->output_count; i++)
+        l->uses[l->trace->outputs[i]] += 2;
+    for (size_t i = 0; i < l->trace->guard_count; i++)
+        l->uses[l->trace->guards[i]] += 2;
+}
+
+/* A product of scalars that only a sum of scalars reads is computed with it. */
+static void absorb_product(fad_lowering *l, uint32_t sum)
+{
+    for (size_t k = 0; k < 2; k++) {
+        uint32_t p = fad_parent(l->tape, sum, k);
+        const fad_node *n = &l->tape->nodes[p];
+        if ((n->op == FAD_MUL || n->op == FAD_SQUARE) && !(n->flags & FAD_HAS_ARRAY) && l->uses[p] == 1 &&
+            n->flags & FAD_IS_DYNAMIC && l->needed[p] == l->needed[sum] && l->absorbed[sum] == FAD_NO_INDEX) {
+            l->absorbed[p] = sum;
+            return;
+        }
+    }
+}
+
+/* A part (EMBED, STRIDED_ADD, SCATTER_ADD) that only a sum reads is added by the sum itself; the sum's count of uses is flagged. */
+static void absorb(fad_lowering *l)
+{
+    uint32_t p;
+    for (uint32_t i = 0; i < l->count; i++) {
+        const fad_node *n = &l->tape->nodes[i];
+        if (!l->needed[i] || !(n->flags & FAD_IS_DYNAMIC))
+            continue;
+        if (!l->strict && (n->op == FAD_ADD || n->op == FAD_SUB) && !(n->flags & FAD_HAS_ARRAY)) {
+            absorb_product(l, i);
+            continue;
+        }
+        if ((n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
+            continue;
+        bool same = true, any = false;
+        for (size_t k = 0; (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++)
+            same = same && fad_lower_shape(l, p) == fad_lower_shape(l, i);
+        for (size_t k = 0; same && (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++) {
+            uint16_t op = l->tape->nodes[p].op;
+            if ((op != FAD_EMBED && op != FAD_SCATTER_ADD && op != FAD_STRIDED_ADD) || (l->uses[p] & INT32_MAX) != 1 ||
+                l->needed[p] != l->needed[i] || !(l->tape->nodes[p].flags & FAD_IS_DYNAMIC))
+                continue;
+            l->absorbed[p] = i;
+            any = true;
+        }
+        if (any)
+            l->uses[i] |= UINT32_C(0x80000000);
+    }
+}
+
+/* --- outputs and guards --- */
+
+static fad_status lower_output(fad_lowering *l, uint32_t k)
+{
+    uint32_t node = l->trace->outputs[k], root = l->root[node], stage, region;
+    span when = {0, 0};
+    bool own = l->source[root] == FAD_FROM_REGION || l->source[root] == FAD_FROM_STORES ||
+               l->source[root] == FAD_FROM_STEP;
+    if (fad_lower_is_array(l, node) && fad_lower_is_array(l, root)) {
+        if (own && is_whole(l, node) && l->output[root] == FAD_NO_INDEX && !(l->needed[root] & 2)) {
+            l->output[root] = k;
+            l->in_memory[root] = 1;
+            return FAD_OK;
+        }
+    }
+    if (fad_lower_is_array(l, node))
+        return store(l, k, true, node, FAD_DO_STORE, FAD_NO_INDEX, FAD_NO_INDEX, l->barrier, &when);
+    TRY(scalar_at(l, node, &stage));
+    TRY(find_region(l, later(stage, l->barrier), 1, FAD_STEP_SCALARS, &region));
+    fad_item item = {FAD_ITEM_STORE, FAD_DO_STORE, true, k, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+    return add_item(l, region, &item);
+}
+
+static fad_status lower_guards(fad_lowering *l)
+{
+    uint32_t region, stage = 0;
+    if (l->trace->guard_count == 0)
+        return FAD_OK;
+    for (size_t i = 0; i < l->trace->guard_count; i++) {
+        uint32_t node;
+        TRY(make_dense(l, l->trace->guards[i], &node));
+        stage = later(stage, readable_at(l, node, ANYWHERE, true));
+    }
+    TRY(find_region(l, stage, 0, FAD_STEP_GUARDS, &region));
+    for (size_t i = 0; i < l->trace->guard_count; i++) {
+        uint32_t node = l->trace->guards[i];
+        if (l->dense[node] != FAD_NO_INDEX)
+            node = l->dense[node];
+        fad_item item = {FAD_ITEM_GUARD, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+        TRY(add_item(l, region, &item));
+    }
+    l->barrier = stage + 1;
+    return FAD_OK;
+}
+
+/* --- the whole --- */
+
+/* Regions by stage; within one, zeros first and guards last. */
+static fad_status order_regions(fad_lowering *l, uint32_t **out)
+{
+    fad_status status = FAD_OK;
+    uint32_t stages = 0;
+    for (size_t i = 0; i < l->region_count; i++)
+        stages = later(stages, l->regions[i].stage + 1);
+    uint32_t *order = fad_arena_alloc(l->tape, &l->arena, (l->region_count + 1) * sizeof *order, &status);
+    uint32_t *first = order ? fad_arena_alloc(l->tape, &l->arena, (3 * (size_t)stages + 1) * sizeof *first, &status) : NULL;
+    if (!first)
+        return status;
+    memset(first, 0, (3 * (size_t)stages + 1) * sizeof *first);
+#define RANK(r) (3 * (size_t)(r)->stage + ((r)->kind == FAD_STEP_ZERO ? 0 : (r)->kind == FAD_STEP_GUARDS ? 2 : 1))
+    for (size_t i = 0; i < l->region_count; i++)
+        first[RANK(&l->regions[i]) + 1]++;
+    for (size_t s = 0; s < 3 * (size_t)stages; s++)
+        first[s + 1] += first[s];
+    for (size_t i = 0; i < l->region_count; i++)
+        order[first[RANK(&l->regions[i])]++] = (uint32_t)i;
+#undef RANK
+    *out = order;
+    return FAD_OK;
+}
+
+static fad_status lower_all(fad_lowering *l)
+{
+    for (size_t i = 0; i < l->trace->input_count; i++)
+        l->region[l->trace->inputs[i]] = (uint32_t)i;
+    for (size_t i = 0; i < l->trace->guard_count; i++)
+        l->needed[l->trace->guards[i]] |= 2;
+    for (size_t i = 0; i < l->trace->output_count; i++)
+        l->needed[l->trace->outputs[i]] |= 1;
+    need(l, 2);
+    need(l, 1);
+    count_uses(l);
+    absorb(l);
+    for (uint32_t i = 0; i < l->count; i++)
+        if (l->needed[i] & 2)
+            TRY(lower_node(l, i));
+    TRY(lower_guards(l));
+    for (uint32_t i = 0; i < l->count; i++)
+        if (l->needed[i] == 1)
+            TRY(lower_node(l, i));
+    for (size_t k = 0; k < l->trace->output_count; k++)
+        TRY(lower_output(l, (uint32_t)k));
+    return FAD_OK;
+}
+
+static fad_status node_table(fad_lowering *l, void *table, size_t item, int fill)
+{
+    void **out = table;
+    fad_status status = FAD_OK;
+    if (l->room > SIZE_MAX / item)
+        return FAD_NO_MEMORY;
+    *out = fad_arena_alloc(l->tape, &l->arena, l->room * item + 1, &status);
+    if (!*out)
+        return status;
+    memset(*out, fill, l->room * item);
+    return FAD_OK;
+}
+
+/* Operands that may have to be copied to be dense. */
+static size_t most_copies(const fad_lowering *l)
+{
+    size_t copies = l->trace->guard_count;
+    for (size_t i = 0; i < l->count; i++) {
+        const fad_node *n = &l->tape->nodes[i];
+        if (n->op == FAD_CUSTOM)
+            copies += ((const fad_custom *)l->tape->side[n->aux])->count;
+        else if (n->op == FAD_MATMUL || n->op == FAD_CUMSUM || n->op == FAD_GATHER ||
+                 n->op == FAD_STRIDED)
+            copies += 2;
+    }
+    return copies;
+}
+
+static fad_status make_tables(fad_lowering *l)
+{
+    l->room = l->count + most_copies(l);
+    TRY(node_table(l, &l->uses, sizeof *l->uses, 0));
+    TRY(node_table(l, &l->needed, 1, 0));
+    TRY(node_table(l, &l->source, 1, 0));
+    TRY(node_table(l, &l->in_memory, 1, 0));
+    TRY(node_table(l, &l->root, sizeof *l->root, 0xff));
+    TRY(node_table(l, &l->window, sizeof *l->window, 0xff));
+    TRY(node_table(l, &l->stage, sizeof *l->stage, 0));
+    TRY(node_table(l, &l->region, sizeof *l->region, 0xff));
+    TRY(node_table(l, &l->absorbed, sizeof *l->absorbed, 0xff));
+    TRY(node_table(l, &l->dense, sizeof *l->dense, 0xff));
+    TRY(node_table(l, &l->number, sizeof *l->number, 0xff));
+    TRY(node_table(l, &l->output, sizeof *l->output, 0xff));
+    return node_table(l, &l->copy_of, sizeof *l->copy_of, 0xff);
+}
+
+fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_program **out)
+{
+    fad_lowering l = {.trace = trace, .tape = trace->tape, .strict = strict, .count = trace->tape->count};
+    fad_tape *tape = trace->tape;
+    uint32_t *order = NULL;
+    fad_status ignored = FAD_OK, status = make_tables(&l);
+    fad_program *program = NULL;
+    if (status == FAD_OK)
+        status = lower_all(&l);
+    if (status == FAD_OK)
+        status = order_regions(&l, &order);
+    if (status == FAD_OK) {
+        program = tape->allocator.resize(tape->allocator.context, NULL, 0, sizeof *program);
+        status = program ? FAD_OK : FAD_NO_MEMORY;
+    }
+    if (status == FAD_OK) {
+        memset(program, 0, sizeof *program);
+        program->allocator = tape->allocator;
+        program->loops = tape->loops;
+        program->host = tape->host;
+        program->node_count = l.count;
+        status = fad_lower_emit(&l, order, seen, program);
+    }
+    if (status == FAD_OK)
+        status = fad_program_bind(program);
+    fad_resize(tape, l.windows, l.window_capacity * sizeof *l.windows, 0, &ignored);
+    fad_resize(tape, l.items, l.item_capacity * sizeof *l.items, 0, &ignored);
+    fad_resize(tape, l.regions, l.region_capacity * sizeof *l.regions, 0, &ignored);
+    fad_resize(tape, l.table, l.table_size * sizeof *l.table, 0, &ignored);
+    fad_arena_free(tape, &l.arena);
+    if (status != FAD_OK)
+        fad_program_destroy(program);
+    else
+        *out = program;
+    return status;
+}

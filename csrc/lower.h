@@ -1,0 +1,93 @@
+/* lower.h: what the parts of lowering share: where values live, when they are computed, and what each step does. */
+#ifndef FAD_LOWER_H
+#define FAD_LOWER_H
+
+#include "program.h"
+
+#define FAD_NO_INDEX UINT32_C(0xffffffff)
+
+/* How a root comes by its value. A node that only looks at another's memory has no class of its own. */
+typedef enum {
+    FAD_FROM_NOTHING,   /* not needed, or absorbed by the sum that reads it */
+    FAD_FROM_INPUT,
+    FAD_FROM_CONSTANT,
+    FAD_FROM_SCALARS,   /* by the interpreter */
+    FAD_FROM_REGION,    /* element by element: may stay in a strip */
+    FAD_FROM_STORES,    /* written and added to by items of other nodes */
+    FAD_FROM_STEP,      /* MATMUL, CUMSUM, CALL */
+    FAD_FROM_VIEW,
+} fad_source;
+
+/* How a node that is no root reads its root's memory: strides in elements, over the node's own shape. */
+typedef struct {
+    ptrdiff_t offset;
+    const ptrdiff_t *strides;
+} fad_window;
+
+typedef enum { FAD_ITEM_COMPUTE, FAD_ITEM_STORE, FAD_ITEM_LOAD, FAD_ITEM_STEP, FAD_ITEM_ZERO, FAD_ITEM_GUARD } fad_item_kind;
+
+/* A piece of work in a region. STORE: the value of `source` goes to `node` (or to output `node`, where `to_output`)
+ * through `window` (of the source's shape), or to the places that `indices` names. LOAD: a scalar read from memory. */
+typedef struct {
+    uint8_t kind, code;
+    bool to_output;
+    uint32_t node, source, window, indices, next;
+} fad_item;
+
+/* Items over the same range, at the same stage. */
+typedef struct {
+    uint32_t stage, first, last, next;
+    uint16_t kind;
+    size_t n;
+} fad_region;
+
+typedef struct {
+    const fad_trace *trace;
+    fad_tape *tape;
+    bool strict;
+    size_t count;              /* nodes of the tape; copies that lowering adds follow */
+    size_t copies, room;
+    fad_arena arena;
+    uint32_t *uses;
+    uint8_t *needed;           /* 1: by an output; 2: by a guard */
+    uint8_t *source;           /* fad_source */
+    uint8_t *in_memory;        /* of FAD_FROM_REGION: read where a strip does not reach */
+    uint32_t *root, *window;   /* window: FAD_NO_INDEX for all of the root as it is */
+    uint32_t *stage, *region;  /* of roots: when complete; who computes (of an input: its number) */
+    uint32_t *absorbed;        /* the sum that takes a node's contribution in its place */
+    uint32_t *dense;           /* copy of a node that is no dense array */
+    uint32_t *copy_of;         /* of copies: the node */
+    uint32_t *number;          /* of scalar nodes read from elsewhere: node whose scalar holds it */
+    uint32_t *output;          /* output that is the root's memory */
+    fad_window *windows;
+    size_t window_count, window_capacity;
+    fad_item *items;
+    size_t item_count, item_capacity;
+    fad_region *regions;
+    size_t region_count, region_capacity;
+    uint32_t *table;           /* regions by stage, range and kind */
+    size_t table_size;
+    uint32_t barrier;          /* first stage after the guards */
+} fad_lowering;
+
+/* lower.c */
+const fad_shape *fad_lower_shape(const fad_lowering *l, uint32_t node);
+int fad_lower_dtype(const fad_lowering *l, uint32_t node);
+bool fad_lower_is_array(const fad_lowering *l, uint32_t node);
+fad_window fad_lower_window(const fad_lowering *l, uint32_t node);
+bool fad_lower_is_dense(const fad_lowering *l, uint32_t node);
+/* What a scalar instruction for `node` computes: its op, or that of a product fused with the sum that reads it. */
+int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands, size_t *count);
+/* Calls visit(context, node) for everything that an item reads. */
+void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
+                     void *context);
+fad_status fad_lower_grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *capacity);
+
+/* lower_fuse.c: shortens a region's instructions, whose strips are numbered as they are made (0 .. strips-1), and gives
+ * how many are left. `room`: for two uint32_t a strip. */
+size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, void *room);
+
+/* lower_emit.c: steps and instructions. `order` names the regions as they run. */
+fad_status fad_lower_emit(fad_lowering *l, const uint32_t *order, const char *seen, fad_program *program);
+
+#endif

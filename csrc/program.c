@@ -1,0 +1,51 @@
+/* program.c: a program's inner loops and its end. */
+#include "kernels.h"
+
+fad_status fad_program_bind(fad_program *p)
+{
+    if (p->instruction_count == 0)
+        return FAD_OK;
+    p->bound = p->allocator.resize(p->allocator.context, NULL, 0, p->instruction_count * sizeof *p->bound);
+    if (!p->bound)
+        return FAD_NO_MEMORY;
+    for (size_t i = 0; i < p->instruction_count; i++) {
+        const fad_instruction *at = &p->instructions[i];
+        fad_bound_loop none = {NULL, NULL};
+        if (at->code == FAD_DO_OP)
+            p->bound[i] = p->loops->elementwise[at->op][at->dtype];
+        else
+            p->bound[i] = none;
+        if (fad_is_fused(at->code))
+            p->bound[i].loop = fad_fused_loop(at->code, at->dtype);
+        if (at->code == FAD_DO_OP && !p->bound[i].loop)
+            return FAD_BAD_OPERAND;
+    }
+    return FAD_OK;
+}
+
+void fad_program_destroy(fad_program *p)
+{
+    if (!p)
+        return;
+    fad_allocator from = p->allocator;
+    for (size_t i = 0; i < p->call_count; i++)
+        if (p->host.release)
+            p->host.release(p->host.context, p->calls[i].rule);
+#define FREE(field, count) from.resize(from.context, p->field, (count) * sizeof *p->field, 0)
+    FREE(inputs, p->input_count);
+    FREE(outputs, p->output_count);
+    FREE(call_forms, p->call_form_count);
+    FREE(steps, p->step_count);
+    FREE(instructions, p->instruction_count);
+    FREE(bound, p->instruction_count);
+    FREE(scalars, p->scalar_count);
+    FREE(affines, p->affine_count);
+    FREE(numbers, p->number_count);
+    FREE(guards, p->guard_count);
+    FREE(calls, p->call_count);
+    FREE(call_arguments, p->call_argument_count);
+    FREE(scalar_constants, p->scalar_constant_count);
+    FREE(constants, p->constant_bytes);
+#undef FREE
+    from.resize(from.context, p, sizeof *p, 0);
+}

@@ -1,0 +1,172 @@
+/* program.h: a program: what a trace is lowered to, and what the executor runs. All of it is plain numbers, so a
+ * program can be copied, saved and loaded; nothing in it changes while it runs.
+ *
+ * A program is a list of steps. Most are REGIONs: a loop over a flat index range in strips, in which all instructions
+ * do one strip before the next begins, so that intermediate values stay in the first-level cache. What does not roll
+ * into arrays is a block of SCALARS for an interpreter. Memory is addressed as base and byte offset: the workspace,
+ * the program's constants, the inputs, the outputs. */
+#ifndef FAD_PROGRAM_H
+#define FAD_PROGRAM_H
+
+#include "trace.h"
+
+/* Bases. The workspace begins with the program's scalars; inputs and outputs follow the constants. */
+enum { FAD_IN_WORKSPACE, FAD_IN_CONSTANTS, FAD_FIRST_INPUT };
+
+typedef enum {
+    FAD_AT_STRIP,    /* a temporary of the region: offset in its strips */
+    FAD_AT_MEMORY,   /* advances with the index */
+    FAD_AT_FIXED,    /* one value for all of the range */
+} fad_place;
+
+/* An operand or result of an instruction. */
+typedef struct {
+    uint8_t place;       /* fad_place */
+    uint8_t dtype;
+    uint16_t unused;
+    uint32_t base;
+    uint64_t offset;     /* bytes; of FAD_AT_STRIP: the number of the strip */
+} fad_argument;
+
+typedef enum {
+    FAD_DO_OP,           /* element-wise op: operands, result */
+    FAD_DO_MUL_ADD,      /* x, y, z: x*y + z, rounded once where the machine can */
+    FAD_DO_MUL_SUB,      /* x*y - z */
+    FAD_DO_SUB_MUL,      /* z - x*y */
+    FAD_DO_CONVERT,      /* operand, result: another type */
+    FAD_DO_LOAD,         /* result[i] = memory at an affine place */
+    FAD_DO_STORE,        /* memory at an affine place = operand[i] */
+    FAD_DO_ADD,          /* memory at an affine place += operand[i]: sums, overlapping writes */
+    FAD_DO_GATHER,       /* result[i] = memory[indices[i]] */
+    FAD_DO_PUT,          /* memory[indices[i]] = operand[i] */
+    FAD_DO_SCATTER_ADD,  /* memory[indices[i]] += operand[i] */
+    FAD_DO_COUNT
+} fad_code;
+
+static inline bool fad_is_fused(int code) { return code >= FAD_DO_MUL_ADD && code <= FAD_DO_SUB_MUL; }
+
+/* Affine places: of flat index i, taken apart into indices by `dims`, the offset is the sum of index times stride. */
+typedef struct {
+    uint32_t ndim;
+    uint32_t first;      /* in the program's numbers: ndim dims, then ndim strides in bytes */
+} fad_affine;
+
+typedef struct {
+    uint8_t code;        /* fad_code */
+    uint8_t dtype;       /* that an element-wise op computes in */
+    uint8_t count;       /* arguments; the result, or what is stored, comes last */
+    uint8_t unused;
+    uint16_t op;
+    uint16_t unused_too;
+    uint32_t affine;     /* of LOAD, STORE and ADD */
+    uint64_t limit;      /* of GATHER, PUT and SCATTER_ADD: elements of the memory */
+    fad_argument arguments[4];
+} fad_instruction;
+
+/* Beyond the element-wise ops, for scalars: the number at a + (b, c as a 64-bit byte offset) of base `a`; and a number
+ * of the workspace in another type. */
+enum {
+    FAD_SCALAR_LOAD = FAD_ELEMENTWISE_COUNT,
+    FAD_SCALAR_STORE,    /* the number at `to` goes to base a, byte offset (b, c) */
+    FAD_SCALAR_TO_F32,
+    FAD_SCALAR_TO_I64,
+    FAD_SCALAR_TO_BOOL,
+    FAD_SCALAR_MUL_ADD,  /* a*b + c */
+    FAD_SCALAR_MUL_SUB,  /* a*b - c */
+    FAD_SCALAR_SUB_MUL,  /* c - a*b */
+    FAD_SCALAR_COUNT
+};
+
+/* Operands and result are numbers of the workspace, in units of 8 bytes. */
+typedef struct {
+    uint16_t op;
+    uint16_t unused;
+    uint32_t to, a, b, c;
+} fad_scalar_instruction;
+
+typedef enum {
+    FAD_STEP_REGION,
+    FAD_STEP_SCALARS,
+    FAD_STEP_ZERO,       /* zeros: one argument, `n` bytes */
+    FAD_STEP_MATMUL,     /* stacks of matrices: x, y, result */
+    FAD_STEP_CUMSUM,
+    FAD_STEP_CALL,       /* a rule of the host */
+    FAD_STEP_GUARDS,     /* compares the guards from `first` on; ends the run where one differs */
+    FAD_STEP_COUNT
+} fad_step_kind;
+
+typedef struct {
+    uint16_t kind;
+    uint16_t dtype;
+    uint32_t first, count;  /* instructions, scalar instructions, guards; of CALL: the call */
+    uint64_t n;             /* length of the range; of ZERO: bytes */
+    uint32_t strip;         /* elements a strip */
+    uint32_t strips;        /* temporaries */
+    uint32_t numbers;       /* MATMUL, CUMSUM: shapes and strides */
+    uint32_t unused;
+    fad_argument arguments[3];
+} fad_step;
+
+typedef struct {
+    uint32_t base;
+    uint32_t size;          /* bytes compared */
+    uint64_t offset;
+    uint64_t expected;      /* where the constants hold what was seen */
+} fad_guard;
+
+typedef struct {
+    uint8_t dtype;
+    uint8_t unused[3];
+    uint32_t ndim;
+    uint32_t dims;          /* in the numbers */
+    uint32_t unused_too;
+    uint64_t bytes;
+} fad_form;                 /* of an input or output */
+
+typedef struct fad_call {
+    void *rule;
+    uint32_t inputs, outputs;
+    uint32_t first;         /* in the calls' arguments and forms */
+} fad_call;
+
+typedef struct fad_program {
+    fad_allocator allocator;
+    const fad_loops *loops;
+    fad_custom_host host;
+    fad_form *inputs, *outputs, *call_forms;
+    fad_step *steps;
+    fad_instruction *instructions;
+    fad_bound_loop *bound;          /* the inner loop of each instruction */
+    fad_scalar_instruction *scalars;
+    fad_affine *affines;
+    int64_t *numbers;
+    fad_guard *guards;
+    fad_call *calls;
+    fad_argument *call_arguments;
+    double *scalar_constants;       /* copied to the start of every workspace */
+    char *constants;
+    size_t input_count, output_count, call_form_count, step_count, instruction_count, scalar_count, affine_count;
+    size_t number_count, guard_count, call_count, call_argument_count, scalar_constant_count, constant_bytes;
+    size_t workspace_bytes;         /* without the strips */
+    size_t strip_bytes;
+    size_t node_count;              /* of the trace that was lowered */
+} fad_program;
+
+enum { FAD_CACHE_LINE = 64 };
+
+/* Makes the program of a trace (whose nodes are marked as dynamic or not). Guards expect the values that `seen` holds:
+ * for each guard the bytes, one after the other, each from a multiple of 8 on. */
+fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_program **out);
+/* Binds instructions to inner loops. */
+fad_status fad_program_bind(fad_program *program);
+void fad_program_destroy(fad_program *program);
+
+/* Puts the constants into fresh memory of fad_program_bytes() bytes, aligned to a cache line. */
+size_t fad_program_bytes(const fad_program *program);
+void fad_program_prepare(const fad_program *program, char *workspace);
+
+/* Runs it. `failed` becomes the number of the guard that differs, or guard_count; then the outputs are complete. */
+fad_status fad_program_run(const fad_program *program, char *workspace, char *const *inputs, char *const *outputs,
+                           size_t *failed);
+
+#endif

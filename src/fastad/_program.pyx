@@ -1,0 +1,611 @@
+# cython: language_level=3, binding=False, embedsignature=False, cdivision=True
+"""Traces, the passes over them, and programs: what `fastad.compile` makes of a recording and replays."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+import numpy as np
+
+cimport numpy as cnp
+
+from fastad._core cimport *
+
+cnp.import_array()
+
+cdef list DTYPES = [np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_)]
+cdef int *NUMBERS = [cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_INT64, cnp.NPY_BOOL]
+cdef object ndarray = np.ndarray
+
+
+PASS_NAMES = ("dead", "simplify", "reassociate", "roll")
+
+cdef enum:
+    NARROWEST = 8        # scalars that are worth an array
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Traces
+
+cdef class Trace:
+    """A recording, or what a pass made of one: a tape, its inputs, its outputs and its guards.
+
+    Attributes
+    ----------
+    recorder : Recorder
+        Owner of the tape.
+    seen : list of bytes
+        What each guard's value was.
+    """
+
+    cdef readonly object recorder
+    cdef readonly list seen
+    cdef fad_trace trace
+
+    @staticmethod
+    def of(Recorder recorder, inputs, outputs, guards):
+        """The trace of a recording. `guards` are pairs of node and bytes."""
+        cdef Trace self = Trace.__new__(Trace)
+        self.recorder = recorder
+        self.trace.tape = recorder.tape
+        self.seen = [seen for _, seen in guards]
+        self.trace.inputs = self.nodes(inputs)
+        self.trace.outputs = self.nodes(outputs)
+        self.trace.guards = self.nodes([node for node, _ in guards])
+        self.trace.input_count, self.trace.output_count = len(inputs), len(outputs)
+        self.trace.guard_count = len(guards)
+        recorder.check(fad_trace_mark(&self.trace), "trace")
+        self.drop_constant_guards()
+        return self
+
+    cdef uint32_t *nodes(self, sequence) except NULL:
+        cdef Recorder recorder = self.recorder
+        cdef fad_status status = FAD_OK
+        cdef size_t i, n = len(sequence)
+        cdef uint32_t *result = <uint32_t *>fad_arena_alloc(self.trace.tape, &self.trace.tape.arena,
+                                                            (n + 1) * sizeof(uint32_t), &status)
+        recorder.check(status, "trace")
+        for i in range(n):
+            recorder.check_node(sequence[i])
+            result[i] = sequence[i]
+        return result
+
+    cdef int drop_constant_guards(self) except -1:
+        """Guards on what no input reaches never differ; of two on one node the first decides."""
+        cdef size_t i, kept = 0
+        cdef uint32_t node
+        cdef list seen = []
+        cdef set known = set()
+        for i in range(self.trace.guard_count):
+            node = self.trace.guards[i]
+            if self.trace.tape.nodes[node].flags & FAD_IS_DYNAMIC and node not in known:
+                known.add(node)
+                self.trace.guards[kept] = node
+                seen.append(self.seen[i])
+                kept += 1
+        self.trace.guard_count, self.seen = kept, seen
+        return 0
+
+    def __len__(self):
+        return self.trace.tape.count
+
+    @property
+    def outputs(self):
+        """Nodes."""
+        return [self.trace.outputs[i] for i in range(self.trace.output_count)]
+
+    @property
+    def inputs(self):
+        """Nodes."""
+        return [self.trace.inputs[i] for i in range(self.trace.input_count)]
+
+    @property
+    def guards(self):
+        """Nodes."""
+        return [self.trace.guards[i] for i in range(self.trace.guard_count)]
+
+    def dump(self):
+        """Text form of the tape."""
+        return self.recorder.dump()
+
+    def verify(self):
+        """Raise TapeError if the tape is not well formed."""
+        self.recorder.verify()
+
+    def through(self, str name, bint strict):
+        """The trace that a pass makes of this one."""
+        cdef Trace out = Trace.__new__(Trace)
+        cdef Recorder recorder = Recorder()
+        cdef fad_status status
+        cdef int number = PASS_NAMES.index(name)
+        out.recorder, out.seen = recorder, self.seen
+        recorder.open()
+        try:
+            out.trace.tape = recorder.tape
+            with nogil:
+                if number == 0:
+                    status = fad_pass_dead(&self.trace, &out.trace, strict)
+                elif number == 1:
+                    status = fad_pass_simplify(&self.trace, &out.trace, strict)
+                elif number == 2:
+                    status = fad_pass_reassociate(&self.trace, &out.trace)
+                else:
+                    status = fad_pass_roll(&self.trace, &out.trace, NARROWEST, strict)
+            recorder.check(status, name)
+        finally:
+            recorder.close()
+        return out
+
+    @property
+    def has_rules(self):
+        """Whether a node has a rule of its own, which may ask for values."""
+        cdef size_t i
+        for i in range(self.trace.tape.count):
+            if self.trace.tape.nodes[i].op == FAD_CUSTOM:
+                return True
+        return False
+
+    def gradient(self, size_t output, inputs):
+        """The trace that gives, after all outputs of this one, the gradient of a scalar output by some inputs.
+
+        Parameters
+        ----------
+        output : int
+            Number of the output.
+        inputs : sequence of int
+            Numbers of inputs of a floating type.
+
+        Returns
+        -------
+        Trace
+            On the same tape, which grows.
+        """
+        cdef Recorder recorder = self.recorder
+        cdef fad_tape *tape = self.trace.tape
+        cdef size_t i, n = len(inputs)
+        cdef uint32_t seed = 0
+        cdef uint32_t *wrt = self.nodes([self.trace.inputs[<size_t>k] for k in inputs])
+        cdef uint32_t *results = self.nodes([0] * n)
+        cdef uint32_t y = self.trace.outputs[output]
+        recorder.open()
+        try:
+            recorder.check(fad_constant(tape, 1.0, &seed), "gradient")
+            recorder.check(fad_record_cast(tape, seed, fad_node_dtype(tape, y), &seed), "gradient")
+            recorder.check(fad_emit_reverse(tape, tape.count, 1, &y, &seed, n, wrt, results), "gradient")
+            for i in range(n):
+                if results[i] == FAD_NODE_NONE:
+                    recorder.check(fad_record_zeros(tape, fad_node_dtype(tape, wrt[i]), fad_node_shape(tape, wrt[i]),
+                                                    &results[i]), "gradient")
+        finally:
+            recorder.close()
+        guards = list(zip(self.guards, self.seen))
+        return Trace.of(recorder, self.inputs, self.outputs + [results[i] for i in range(n)], guards)
+
+    def lowered(self, bint strict):
+        """The program of this trace."""
+        cdef Program program = Program.__new__(Program)
+        cdef bytes seen = b"".join([value + bytes((8 - len(value) % 8) % 8) for value in self.seen])
+        cdef char *bytes_seen = PyBytes_AS_STRING(seen)
+        cdef fad_status status
+        with nogil:
+            status = fad_lower(&self.trace, bytes_seen, strict, &program.program)
+        (<Recorder>self.recorder).check(status, "lower")
+        program.prepare()
+        return program
+
+
+cdef str scalar_text(fad_scalar_instruction *s):
+    if s.op < FAD_ELEMENTWISE_COUNT:
+        operands = (s.a, s.b, s.c)[:fad_ops[s.op].arity]
+        return f"w{s.to} = {fad_ops[s.op].name.decode()} {', '.join([f'w{k}' for k in operands])}\n"
+    names = ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")
+    return f"w{s.to} {names[s.op - FAD_ELEMENTWISE_COUNT]} {s.a} {s.b} {s.c}\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Programs
+
+cdef enum:
+    WORKSPACES = 8       # that wait for the next call of a program
+    FEW = 16             # inputs and outputs whose addresses need no allocation
+
+
+cdef tuple form_of(fad_program *program, fad_form *form):
+    cdef uint32_t i
+    return DTYPES[form.dtype], tuple([program.numbers[form.dims + i] for i in range(form.ndim)])
+
+
+cdef class Program:
+    """A recording made ready to be replayed: immutable, and safe to run from any number of threads.
+
+    Attributes
+    ----------
+    inputs, outputs : list of tuple
+        Type and shape of each.
+    """
+
+    cdef fad_program *program
+    cdef char *idle[WORKSPACES]
+    cdef int idle_count
+    cdef readonly list inputs, outputs
+
+    cdef int prepare(self) except -1:
+        cdef size_t i
+        self.program.host.context = NULL
+        self.program.host.call = call_rule
+        self.inputs = [form_of(self.program, &self.program.inputs[i]) for i in range(self.program.input_count)]
+        self.outputs = [form_of(self.program, &self.program.outputs[i]) for i in range(self.program.output_count)]
+        return 0
+
+    def __dealloc__(self):
+        while self.idle_count > 0:
+            self.idle_count -= 1
+            free(self.idle[self.idle_count])
+        fad_program_destroy(self.program)
+
+    # --- what it is ---
+
+    @property
+    def nodes(self):
+        """Nodes of the trace it was made from."""
+        return self.program.node_count
+
+    @property
+    def instructions(self):
+        """Instructions over arrays."""
+        return self.program.instruction_count
+
+    @property
+    def scalars(self):
+        """Instructions of the scalar interpreter."""
+        return self.program.scalar_count
+
+    @property
+    def steps(self):
+        return self.program.step_count
+
+    @property
+    def guards(self):
+        return self.program.guard_count
+
+    @property
+    def gathers(self):
+        """Instructions that read or write at places without a pattern."""
+        cdef size_t i, count = 0
+        for i in range(self.program.instruction_count):
+            count += self.program.instructions[i].code >= FAD_DO_GATHER
+        return count
+
+    @property
+    def nbytes(self):
+        """Bytes of one workspace and the constants."""
+        return fad_program_bytes(self.program) + self.program.constant_bytes
+
+    def text(self):
+        """The program as text: a line for each step and, under it, for each instruction."""
+        return "".join([self.step_text(&self.program.steps[i]) for i in range(self.program.step_count)])
+
+    cdef str place(self, fad_argument *a):
+        cdef size_t inputs = self.program.input_count
+        if a.place == FAD_AT_STRIP:
+            return f"s{a.offset}"
+        if a.base == FAD_IN_WORKSPACE:
+            name = "work"
+        elif a.base == FAD_IN_CONSTANTS:
+            name = "constants"
+        elif a.base - FAD_FIRST_INPUT < inputs:
+            name = f"in{a.base - FAD_FIRST_INPUT}"
+        else:
+            name = f"out{a.base - FAD_FIRST_INPUT - inputs}"
+        return f"{name}+{a.offset}" + ("" if a.place == FAD_AT_FIXED else "[i]")
+
+    cdef str step_text(self, fad_step *step):
+        cdef size_t i
+        cdef str kind = ("region", "scalars", "zero", "matmul", "cumsum", "call", "guards")[step.kind]
+        if step.kind == FAD_STEP_REGION:
+            lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
+            for i in range(step.first, step.first + step.count):
+                lines.append("  " + self.instruction_text(&self.program.instructions[i]))
+            return "".join(lines)
+        if step.kind == FAD_STEP_SCALARS:
+            lines = [f"scalars, {step.count} instructions\n"]
+            for i in range(step.first, step.first + step.count):
+                lines.append("  " + scalar_text(&self.program.scalars[i]))
+            return "".join(lines)
+        if step.kind == FAD_STEP_ZERO:
+            return f"zero {step.n} bytes of {self.place(&step.arguments[0])}\n"
+        if step.kind == FAD_STEP_MATMUL:
+            return f"matmul {', '.join([self.place(&step.arguments[i]) for i in range(3)])}\n"
+        if step.kind == FAD_STEP_CUMSUM:
+            return f"cumsum {', '.join([self.place(&step.arguments[i]) for i in range(2)])}\n"
+        return f"{kind} {step.first} +{step.count}\n"
+
+    cdef str instruction_text(self, fad_instruction *at):
+        cdef int k
+        cdef str name = ("", "mul-add", "mul-sub", "sub-mul", "convert", "load", "store", "add to", "gather", "put", "scatter-add to")[at.code]
+        arguments = [self.place(&at.arguments[k]) for k in range(at.count)]
+        if at.code == FAD_DO_OP:
+            name = fad_ops[at.op].name.decode()
+        if at.code in (FAD_DO_LOAD, FAD_DO_STORE, FAD_DO_ADD):
+            a = &self.program.affines[at.affine]
+            numbers = [self.program.numbers[a.first + k] for k in range(2 * a.ndim)]
+            name += f" dims {numbers[:a.ndim]} strides {numbers[a.ndim:]}"
+        if at.code <= FAD_DO_LOAD or at.code == FAD_DO_GATHER:
+            return f"{arguments[-1]} = {name} {', '.join(arguments[:-1])}\n"
+        return f"{name} {arguments[0]}: {', '.join(arguments[1:])}\n"
+
+    # --- running ---
+
+    cdef char *take(self) except NULL:
+        cdef size_t size
+        cdef char *raw
+        cdef char *aligned
+        if self.idle_count > 0:
+            self.idle_count -= 1
+            return self.idle[self.idle_count]
+        size = fad_program_bytes(self.program) + 128
+        raw = <char *>malloc(size)
+        if raw == NULL:
+            raise MemoryError(f"no memory for a workspace of {size} bytes")
+        fad_program_prepare(self.program, aligned_start(raw))
+        return raw
+
+    cdef void give_back(self, char *raw) noexcept:
+        if self.idle_count == WORKSPACES:
+            free(raw)
+            return
+        self.idle[self.idle_count] = raw
+        self.idle_count += 1
+
+    cdef object run(self, char **inputs, list results):
+        """Fill `results`; or, where a guard differs, its number and what it saw."""
+        cdef char *few[FEW]
+        cdef char **outputs = few
+        cdef double number[FEW]
+        cdef double *numbers = number
+        cdef size_t i, failed = 0, n = self.program.output_count
+        cdef fad_form *form
+        cdef fad_status status
+        cdef char *raw = NULL
+        if n > FEW:
+            outputs = <char **>malloc(n * sizeof(char *))
+            numbers = <double *>malloc(n * sizeof(double))
+        try:
+            if outputs == NULL or numbers == NULL:
+                raise MemoryError(f"no memory for {n} outputs")
+            for i in range(n):
+                form = &self.program.outputs[i]
+                if form.ndim == 0 and form.dtype == FAD_F64:
+                    outputs[i] = <char *>&numbers[i]
+                    results.append(None)
+                    continue
+                array = cnp.PyArray_EMPTY(<int>form.ndim, <cnp.npy_intp *>&self.program.numbers[form.dims],
+                                          NUMBERS[form.dtype], 0)
+                outputs[i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>array)
+                results.append(array)
+            raw = self.take()
+            with nogil:
+                status = fad_program_run(self.program, aligned_start(raw), inputs, outputs, &failed)
+            if status != FAD_OK:
+                raise_status(status)
+            if failed < self.program.guard_count:
+                return failed, self.seen(raw, inputs, outputs, failed)
+            for i in range(n):
+                if results[i] is None:
+                    results[i] = numbers[i]
+            return None
+        finally:
+            if raw != NULL:
+                self.give_back(raw)
+            if outputs != few:
+                free(outputs)
+            if numbers != number:
+                free(numbers)
+
+    cdef bytes seen(self, char *raw, char **inputs, char **outputs, size_t guard):
+        cdef fad_guard *g = &self.program.guards[guard]
+        cdef char *base
+        if g.base == 0:
+            base = aligned_start(raw)
+        elif g.base == 1:
+            base = self.program.constants
+        elif g.base - 2 < self.program.input_count:
+            base = inputs[g.base - 2]
+        else:
+            base = outputs[g.base - 2 - self.program.input_count]
+        return PyBytes_FromStringAndSize(base + g.offset, g.size)
+
+    def __call__(self, *leaves):
+        """Run it.
+
+        Parameters
+        ----------
+        *leaves : array_like
+            One for each input, of its shape; converted to its type.
+
+        Returns
+        -------
+        list of float and ndarray, or tuple of int and bytes
+            The outputs; or, where the inputs take another path, the number of the guard and what it saw.
+        """
+        cdef char *few[FEW]
+        cdef char **inputs = few
+        cdef size_t i, n = self.program.input_count
+        cdef list arrays = [], results = []
+        if len(leaves) != n:
+            raise TypeError(f"expected {n} inputs, got {len(leaves)}")
+        if n > FEW:
+            inputs = <char **>malloc(n * sizeof(char *))
+            if inputs == NULL:
+                raise MemoryError(f"no memory for {n} inputs")
+        try:
+            for i in range(n):
+                dtype, shape = self.inputs[i]
+                array = np.asarray(leaves[i])
+                if array.shape != shape:
+                    raise ValueError(f"input {i}: expected shape {shape}, got {array.shape}")
+                if array.dtype != dtype or not array.flags.c_contiguous or not array.flags.aligned:
+                    if not np.can_cast(array.dtype, dtype, "same_kind"):
+                        raise TypeError(f"input {i}: expected dtype {dtype}, got {array.dtype}")
+                    array = np.require(array, dtype, ["C", "A"])
+                arrays.append(array)
+                inputs[i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>array)
+            other = self.run(inputs, results)
+            return results if other is None else other
+        finally:
+            if inputs != few:
+                free(inputs)
+
+
+cdef inline char *aligned_start(char *raw) noexcept nogil:
+    return <char *>((<uint64_t>raw + 63) & ~<uint64_t>63)
+
+
+cdef int raise_status(fad_status status) except -1:
+    global rule_error
+    if status == FAD_IN_RULE and rule_error is not None:
+        error, rule_error = rule_error, None
+        raise error
+    if status == FAD_NO_MEMORY:
+        raise MemoryError("no memory to run a program")
+    raise IndexError("a program read or wrote outside of an array: an index is out of bounds")
+
+
+cdef object rule_error = None
+
+
+cdef fad_status call_rule(void *context, const fad_program *program, const fad_call *call,
+                          char **data) noexcept with gil:
+    """Run a rule's forward on plain values."""
+    global rule_error
+    cdef uint32_t k
+    cdef fad_form *form
+    cdef cnp.ndarray array
+    try:
+        inputs = []
+        for k in range(call.inputs):
+            form = &program.call_forms[call.first + k]
+            array = cnp.PyArray_EMPTY(<int>form.ndim, <cnp.npy_intp *>&program.numbers[form.dims],
+                                      NUMBERS[form.dtype], 0)
+            memcpy(cnp.PyArray_DATA(array), data[k], form.bytes)
+            inputs.append(array if form.ndim else array[()])
+        results = (<object>call.rule).forward(*inputs)
+        if not isinstance(results, tuple):
+            results = (results,)
+        if len(results) != <Py_ssize_t>call.outputs:
+            raise ValueError(f"a rule's forward gave {len(results)} outputs where it had given {call.outputs}")
+        for k in range(call.outputs):
+            form = &program.call_forms[call.first + call.inputs + k]
+            array = np.ascontiguousarray(results[k], DTYPES[form.dtype])
+            if <uint64_t>cnp.PyArray_NBYTES(array) != form.bytes:
+                raise ValueError(f"a rule's forward gave an output of shape {np.shape(results[k])}, another than when "
+                                 "it was recorded")
+            memcpy(data[call.inputs + k], cnp.PyArray_DATA(array), form.bytes)
+        return FAD_OK
+    except BaseException as error:
+        rule_error = error
+        return FAD_IN_RULE
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The short way of a call
+
+MISS = object()
+"""What Replay gives where the long way must decide."""
+
+
+cdef class Path:
+    """A program, how its outputs are packed, and the decisions under which it holds.
+
+    Attributes
+    ----------
+    program : Program
+    pack : callable or None
+        Makes the result of the list of outputs; None: the only one is the result.
+    decisions : list of Decision
+        Its guards' places in the tree of all paths.
+    """
+
+    cdef readonly Program program
+    cdef readonly object pack
+    cdef readonly list decisions
+
+    def __init__(self, Program program, pack):
+        self.program, self.pack, self.decisions = program, pack, []
+
+    cdef object result(self, list outputs):
+        return outputs[0] if self.pack is None else self.pack(outputs)
+
+    def packed(self, list outputs):
+        """The result of a run."""
+        return self.result(outputs)
+
+    def other(self, size_t guard, bytes seen):
+        """A path that decides guard number `guard` by `seen`, or None."""
+        decision = (<Decision>self.decisions[guard]).next.get(seen)
+        return None if decision is None else (<Decision>decision).path
+
+
+cdef class Decision:
+    """A guard's place in the tree of paths: for each outcome the next one; `path` is some path below."""
+
+    cdef public dict next
+    cdef public object path
+
+    def __init__(self, path):
+        self.next, self.path = {}, path
+
+
+cdef class Replay:
+    """Calls with plain arguments of the number, types and shapes that a path was recorded for: the short way.
+
+    Attributes
+    ----------
+    path : Path
+        The one that held last.
+    """
+
+    cdef readonly Path path
+
+    def __cinit__(self, Path path):
+        self.path = path
+
+    def __call__(self, tuple args):
+        cdef char *few[FEW]
+        cdef double numbers[FEW]
+        cdef Path path = self.path
+        cdef fad_program *program = path.program.program
+        cdef fad_form *form
+        cdef Py_ssize_t i, n = len(args)
+        cdef uint32_t k
+        cdef cnp.ndarray array
+        cdef list results
+        if n > FEW or n != <Py_ssize_t>program.input_count:
+            return MISS
+        for i in range(n):
+            arg = args[i]
+            form = &program.inputs[i]
+            if type(arg) is ndarray:
+                array = <cnp.ndarray>arg
+                if (cnp.PyArray_TYPE(array) != NUMBERS[form.dtype] or not cnp.PyArray_ISCARRAY_RO(array)
+                        or cnp.PyArray_NDIM(array) != <int>form.ndim):
+                    return MISS
+                for k in range(form.ndim):
+                    if cnp.PyArray_DIM(array, k) != program.numbers[form.dims + k]:
+                        return MISS
+                few[i] = <char *>cnp.PyArray_DATA(array)
+            elif type(arg) is float and form.ndim == 0 and form.dtype == FAD_F64:
+                numbers[i] = arg
+                few[i] = <char *>&numbers[i]
+            else:
+                return MISS
+        while True:
+            results = []
+            other = path.program.run(few, results)
+            if other is None:
+                self.path = path
+                return path.result(results)
+            path = path.other(other[0], other[1])
+            if path is None:
+                return MISS
