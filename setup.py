@@ -1,4 +1,4 @@
-"""The compiled part: csrc/*.c once, as a static library, linked into two Cython extensions.
+"""The compiled part: csrc/*.c once, as a static library, linked into three Cython extensions.
 
 All else stands in pyproject.toml. Switches, from the environment:
     FASTAD_DEBUG=1                      -O1 -g, assertions, the tape verified after each recording
@@ -70,7 +70,7 @@ setup(
             extra_compile_args=flags + strict + generated * bool(strict),
             extra_link_args=link,
         )
-        for name in ("_core", "_reverse", "_program")
+        for name in ("_core", "_reverse", "_program", "_batch")
     ],
     options={
         "build": {"build_base": f"build/{variant or 'release'}"},

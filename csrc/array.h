@@ -32,6 +32,15 @@ void fad_add(const fad_loops *loops, const fad_array *to, const fad_array *from)
 /* to += from summed over the axes along which `to` broadcasts to `from`. */
 void fad_add_reduced(const fad_loops *loops, const fad_array *to, const fad_array *from);
 
+/* extrema.c: `to` becomes the largest (or smallest) element of `from` over the axes along which `to` broadcasts to
+ * `from`, NaN if there is one. */
+void fad_extremum(const fad_array *to, const fad_array *from, bool largest);
+/* shares (float64) = g divided by how many elements of `x` tie for the extremum. */
+void fad_extremum_shares(const fad_array *shares, const fad_array *g, const fad_array *extrema, const fad_array *x);
+/* to (+)= the share of each element of `x` that ties for its extremum, 0 of the others. */
+void fad_extremum_share(const fad_array *to, const fad_array *x, const fad_array *extrema, const fad_array *shares,
+                        bool add);
+
 /* The part of `whole` that `view` reads. `strides` is room for part->ndim numbers. */
 fad_array fad_view_apply(const fad_array *whole, const fad_view *view, ptrdiff_t *strides);
 /* The whole of which `part` is the (bijective) view. `strides` is room for whole->ndim numbers. */

@@ -100,6 +100,30 @@ static fad_status times_partial(fad_tape *tape, int product, uint32_t index, siz
     return w.status;
 }
 
+/* Where the operand of extremum `index` ties for it: equal to it, or a NaN (then the extremum is one as well). Also
+ * how many do, over the axes that were reduced. */
+static fad_status ties_of(fad_tape *tape, uint32_t index, uint32_t *mask, uint32_t *count)
+{
+    uint32_t x = tape->nodes[index].a, equal[2] = {x, index}, either[2], number[3];
+    int dtype = fad_node_dtype(tape, index);
+    TRY(fad_record_elementwise(tape, FAD_EQUAL, equal, -1, &either[0]));
+    TRY(fad_record_elementwise(tape, FAD_ISNAN, &x, -1, &either[1]));
+    TRY(fad_record_elementwise(tape, FAD_LOGICAL_OR, either, -1, mask));
+    number[0] = *mask;
+    TRY(fad_constant(tape, 1.0, &number[1]));
+    TRY(fad_constant(tape, 0.0, &number[2]));
+    TRY(fad_record_elementwise(tape, FAD_SELECT, number, dtype, count));
+    return fad_record_sum_to(tape, *count, fad_node_shape(tape, index), count);
+}
+
+/* `value` where `mask` is true, else 0. */
+static fad_status chosen(fad_tape *tape, uint32_t mask, uint32_t value, int dtype, uint32_t *out)
+{
+    uint32_t all[3] = {mask, value, 0};
+    TRY(fad_constant(tape, 0.0, &all[2]));
+    return fad_record_elementwise(tape, FAD_SELECT, all, dtype, out);
+}
+
 /* --- which nodes depend on the variables --- */
 
 static fad_status mark_dependents(fad_tape *tape, size_t low, size_t end, size_t count, const uint32_t *wrt,
@@ -347,6 +371,15 @@ static fad_status reverse_update(emitter *e, const fad_node *n, uint32_t g)
     return give(e, n->a, kept);
 }
 
+/* The elements that tie share `g` evenly. */
+static fad_status reverse_extremum(fad_tape *tape, uint32_t index, uint32_t g, uint32_t *out)
+{
+    uint32_t mask, share[2] = {g, 0};
+    TRY(ties_of(tape, index, &mask, &share[1]));
+    TRY(fad_record_elementwise(tape, FAD_DIV, share, -1, &share[0]));
+    return chosen(tape, mask, share[0], fad_node_dtype(tape, index), out);
+}
+
 static fad_status reverse_list(emitter *e, const fad_node *n, uint32_t g)
 {
     fad_tape *tape = e->tape;
@@ -438,6 +471,10 @@ static fad_status reverse_node(emitter *e, uint32_t index, uint32_t g)
         break;
     case FAD_SUM_TO:
         TRY(fad_record_broadcast_to(tape, g, fad_node_shape(tape, n.a), &out));
+        break;
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        TRY(reverse_extremum(tape, index, g, &out));
         break;
     case FAD_ELEMENT:
         return contribute(e, n.a, g, n.aux);
@@ -588,6 +625,16 @@ static fad_status forward_matmul(forward *f, const fad_node *n, uint32_t *out)
     return FAD_OK;
 }
 
+/* The mean of the tangents of the elements that tie. */
+static fad_status forward_extremum(forward *f, uint32_t index, uint32_t t, uint32_t *out)
+{
+    uint32_t mask, mean[2];
+    TRY(ties_of(f->tape, index, &mask, &mean[1]));
+    TRY(chosen(f->tape, mask, t, fad_node_dtype(f->tape, index), &mean[0]));
+    TRY(fad_record_sum_to(f->tape, mean[0], fad_node_shape(f->tape, index), &mean[0]));
+    return fad_record_elementwise(f->tape, FAD_DIV, mean, -1, out);
+}
+
 static fad_status forward_list(forward *f, const fad_node *n, uint32_t *out)
 {
     fad_tape *tape = f->tape;
@@ -656,6 +703,9 @@ static fad_status forward_node(forward *f, uint32_t index, uint32_t *out)
         return fad_record_broadcast_to(tape, t, fad_node_shape(tape, index), out);
     case FAD_SUM_TO:
         return fad_record_sum_to(tape, t, fad_node_shape(tape, index), out);
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return forward_extremum(f, index, t, out);
     case FAD_ELEMENT:
         return fad_record_element(tape, t, n.aux, out);
     case FAD_GATHER:

@@ -258,31 +258,47 @@ static fad_status run_region(const machine *m, const fad_step *step)
 
 /* --- other steps --- */
 
-static void run_matmul(const machine *m, const fad_step *step)
+/* Dense arrays for a step's first `count` arguments, their shapes read from its numbers. */
+typedef struct {
+    fad_array arrays[3];
+    fad_shape shapes[3];
+    ptrdiff_t dims[3][FAD_MAX_NDIM], strides[3][FAD_MAX_NDIM];
+} operands;
+
+static void read_operands(const machine *m, const fad_step *step, int count, operands *o)
 {
     const int64_t *numbers = m->program->numbers + step->numbers;
-    fad_shape shapes[3];
-    fad_array arrays[3];
-    ptrdiff_t dims[3][FAD_MAX_NDIM], strides[3][FAD_MAX_NDIM];
-    for (int k = 0; k < 3; k++) {
-        shapes[k].ndim = (uint32_t)*numbers++;
-        shapes[k].size = 1;
-        shapes[k].id = 0;
-        for (uint32_t d = 0; d < shapes[k].ndim; d++)
-            dims[k][d] = (ptrdiff_t)numbers[d];
-        for (uint32_t d = shapes[k].ndim; d-- > 0;) {
-            strides[k][d] = (ptrdiff_t)shapes[k].size;
-            shapes[k].size *= (size_t)dims[k][d];
+    for (int k = 0; k < count; k++) {
+        fad_shape *shape = &o->shapes[k];
+        shape->ndim = (uint32_t)*numbers++;
+        shape->size = 1;
+        shape->id = 0;
+        for (uint32_t d = 0; d < shape->ndim; d++)
+            o->dims[k][d] = (ptrdiff_t)numbers[d];
+        for (uint32_t d = shape->ndim; d-- > 0;) {
+            o->strides[k][d] = (ptrdiff_t)shape->size;
+            shape->size *= (size_t)o->dims[k][d];
         }
-        numbers += shapes[k].ndim;
-        shapes[k].dims = dims[k];
-        shapes[k].strides = strides[k];
-        arrays[k].data = memory(m, &step->arguments[k]);
-        arrays[k].shape = &shapes[k];
-        arrays[k].strides = strides[k];
-        arrays[k].dtype = (uint8_t)step->dtype;
+        numbers += shape->ndim;
+        shape->dims = o->dims[k];
+        shape->strides = o->strides[k];
+        fad_array a = {memory(m, &step->arguments[k]), shape, o->strides[k], (uint8_t)step->dtype};
+        o->arrays[k] = a;
     }
-    fad_matmul(m->program->loops, &arrays[2], &arrays[0], &arrays[1]);
+}
+
+static void run_matmul(const machine *m, const fad_step *step)
+{
+    operands o;
+    read_operands(m, step, 3, &o);
+    fad_matmul(m->program->loops, &o.arrays[2], &o.arrays[0], &o.arrays[1]);
+}
+
+static void run_extremum(const machine *m, const fad_step *step)
+{
+    operands o;
+    read_operands(m, step, 2, &o);
+    fad_extremum(&o.arrays[1], &o.arrays[0], step->first != 0);
 }
 
 static void run_cumsum(const machine *m, const fad_step *step)
@@ -355,6 +371,9 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
             break;
         case FAD_STEP_CUMSUM:
             run_cumsum(&m, step);
+            break;
+        case FAD_STEP_EXTREMUM:
+            run_extremum(&m, step);
             break;
         case FAD_STEP_CALL:
             status = run_call(&m, step);

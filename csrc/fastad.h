@@ -6,6 +6,7 @@
  *   scalar.h  value, partial, tangent of scalars        fad_scalar_value, fad_scalar_partial
  *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_scalars, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
+ *   batch.h   operations over lanes as nodes            fad_emit_batch
  *   trace.h   a recording on its way to a program       fad_trace_copy
  *   pass_*.c  a trace to a better one                   fad_pass_simplify, fad_pass_reassociate, fad_pass_roll
  *   program.h what a trace is lowered to, and its run   fad_lower, fad_program_run
@@ -17,6 +18,7 @@
 #ifndef FASTAD_H
 #define FASTAD_H
 
+#include "batch.h"
 #include "emit.h"
 #include "pass.h"
 #include "program.h"

@@ -697,6 +697,9 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
         return lower_step(l, node, FAD_STEP_MATMUL);
     case FAD_CUMSUM:
         return lower_step(l, node, FAD_STEP_CUMSUM);
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return lower_step(l, node, FAD_STEP_EXTREMUM);
     case FAD_CUSTOM:
         return lower_step(l, node, FAD_STEP_CALL);
     case FAD_OUTPUT:
@@ -906,8 +909,8 @@ static size_t most_copies(const fad_lowering *l)
         const fad_node *n = &l->tape->nodes[i];
         if (n->op == FAD_CUSTOM)
             copies += ((const fad_custom *)l->tape->side[n->aux])->count;
-        else if (n->op == FAD_MATMUL || n->op == FAD_CUMSUM || n->op == FAD_GATHER ||
-                 n->op == FAD_STRIDED)
+        else if (n->op == FAD_MATMUL || n->op == FAD_CUMSUM || n->op == FAD_GATHER || n->op == FAD_STRIDED ||
+                 n->op == FAD_MAX_TO || n->op == FAD_MIN_TO)
             copies += 2;
     }
     return copies;

@@ -853,6 +853,23 @@ static fad_status emit_cumsum(emitter *e, uint32_t node)
     return push(e, &e->steps, &step);
 }
 
+/* numbers: ndim, then the dims, of operand and result. */
+static fad_status emit_extremum(emitter *e, uint32_t node)
+{
+    uint32_t arrays[2] = {e->tape->nodes[node].a, node};
+    fad_step step = {.kind = FAD_STEP_EXTREMUM, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
+                     .first = e->tape->nodes[node].op == FAD_MAX_TO, .numbers = (uint32_t)e->numbers.count};
+    TRY(make_room(e, node));
+    for (int k = 0; k < 2; k++) {
+        const fad_shape *shape = fad_lower_shape(e->l, arrays[k]);
+        int64_t ndim = shape->ndim;
+        step.arguments[k] = dense_memory(e, arrays[k]);
+        TRY(push(e, &e->numbers, &ndim));
+        TRY(push_shape(e, shape));
+    }
+    return push(e, &e->steps, &step);
+}
+
 static fad_status new_form(emitter *e, uint32_t node, fad_form *out)
 {
     const fad_shape *shape = fad_lower_shape(e->l, node);
@@ -920,6 +937,8 @@ static fad_status emit_step(emitter *e, const fad_region *r, const char *seen)
         return emit_matmul(e, node);
     case FAD_STEP_CUMSUM:
         return emit_cumsum(e, node);
+    case FAD_STEP_EXTREMUM:
+        return emit_extremum(e, node);
     case FAD_STEP_CALL:
         return emit_call(e, node);
     case FAD_STEP_GUARDS:

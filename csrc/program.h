@@ -90,6 +90,7 @@ typedef enum {
     FAD_STEP_ZERO,       /* zeros: one argument, `n` bytes */
     FAD_STEP_MATMUL,     /* stacks of matrices: x, y, result */
     FAD_STEP_CUMSUM,
+    FAD_STEP_EXTREMUM,   /* MAX_TO (`first` is 1) or MIN_TO: operand, result */
     FAD_STEP_CALL,       /* a rule of the host */
     FAD_STEP_GUARDS,     /* compares the guards from `first` on; ends the run where one differs */
     FAD_STEP_COUNT
@@ -102,7 +103,7 @@ typedef struct {
     uint64_t n;             /* length of the range; of ZERO: bytes */
     uint32_t strip;         /* elements a strip */
     uint32_t strips;        /* temporaries */
-    uint32_t numbers;       /* MATMUL, CUMSUM: shapes and strides */
+    uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM: shapes and strides */
     uint32_t unused;
     fad_argument arguments[3];
 } fad_step;

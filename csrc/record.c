@@ -236,6 +236,28 @@ fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape,
     return FAD_OK;
 }
 
+fad_status fad_record_extremum_to(fad_tape *tape, int op, uint32_t a, const fad_shape *shape, uint32_t *out)
+{
+    const fad_shape *from = fad_node_shape(tape, a);
+    int dtype = fad_node_dtype(tape, a);
+    if (from == shape) {
+        *out = a;
+        return FAD_OK;
+    }
+    if (!fad_shape_expands(shape, from))
+        return FAD_BAD_SHAPE;
+    if (from->size == 0 && shape->size != 0)
+        return FAD_BAD_OPERAND; /* nothing has no extremum */
+    fad_array to;
+    unsigned flags = inherited(tape, a) & (fad_is_float(dtype) ? FAD_INHERITED : FAD_IS_DYNAMIC);
+    TRY(new_value(tape, op, flags, a, 0, shape->id, dtype, shape, &to, out));
+    if (!fad_has_value(tape, *out))
+        return FAD_OK;
+    fad_array value = fad_value_array(tape, a);
+    fad_extremum(&to, &value, op == FAD_MAX_TO);
+    return FAD_OK;
+}
+
 /* --- views --- */
 
 static bool is_bijective(const fad_shape *whole, size_t ndim, const ptrdiff_t *dims, const ptrdiff_t *step,

@@ -13,6 +13,8 @@ fad_status fad_record_cast(fad_tape *tape, uint32_t a, int dtype, uint32_t *out)
 fad_status fad_record_reshape(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out);
 fad_status fad_record_broadcast_to(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out);
 fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out);
+/* `op` is MAX_TO or MIN_TO; the operand may have any type. */
+fad_status fad_record_extremum_to(fad_tape *tape, int op, uint32_t a, const fad_shape *shape, uint32_t *out);
 
 /* Side record of a VIEW; arrays are copied. Fails with FAD_BAD_OPERAND where it would read outside of `whole`. */
 fad_status fad_make_view(fad_tape *tape, const fad_shape *whole, size_t ndim, const ptrdiff_t *dims,

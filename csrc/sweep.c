@@ -443,6 +443,21 @@ static fad_status reverse_sum_to(const step *s)
     return status;
 }
 
+/* Elements that tie share the extremum's adjoint evenly. */
+static fad_status reverse_extremum(const step *s)
+{
+    const fad_array *x = s->tape->values[s->node->a].array;
+    fad_array extrema = fad_value_array(s->tape, s->index), shares, dense;
+    fad_buffer *buffer = NULL;
+    bool empty;
+    TRY(temporary(s, extrema.shape, FAD_F64, &shares, &buffer));
+    fad_extremum_shares(&shares, &s->g, &extrema, x);
+    TRY(fad_sweep_dense(s->sweep, s->node->a, true, &dense, &empty));
+    fad_extremum_share(&dense, x, &extrema, &shares, !empty);
+    fad_sweep_release(s->sweep, buffer);
+    return FAD_OK;
+}
+
 static fad_status reverse_stack(const step *s)
 {
     const fad_list *list = s->tape->side[s->node->aux];
@@ -624,6 +639,9 @@ static fad_status reverse_structural(const step *s)
         return give_reduced(s, s->node->a, &s->g, s->owner);
     case FAD_SUM_TO:
         return reverse_sum_to(s);
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return reverse_extremum(s);
     case FAD_STACK:
         return reverse_stack(s);
     case FAD_CONCATENATE:

@@ -234,6 +234,13 @@ void fad_tape_truncate(fad_tape *tape, size_t mark)
             tape->constants[i].node = 0;
 }
 
+fad_bookmark fad_tape_bookmark(const fad_tape *tape)
+{
+    fad_chunk *chunk = tape->arena.current;
+    fad_bookmark mark = {tape->count, tape->side_count, chunk ? chunk->used : 0, chunk};
+    return mark;
+}
+
 void fad_tape_reset(fad_tape *tape, size_t keep)
 {
     fad_status ignored = FAD_OK;

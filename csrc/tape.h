@@ -184,6 +184,9 @@ typedef struct {
                                uint32_t *results);
     fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom, const uint32_t *tangents,
                                uint32_t *results);
+    /* `operands` over all lanes (0xffffffff: the same in every lane); every result over all lanes. */
+    fad_status (*emit_batch)(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,
+                             const uint32_t *operands, uint32_t *results);
     fad_status (*call)(void *context, const struct fad_program *program, const struct fad_call *call, char **data);
     void (*retain)(void *context, void *rule);
     void (*release)(void *context, void *rule);
@@ -227,6 +230,14 @@ void fad_tape_destroy(fad_tape *tape);
 void fad_tape_reset(fad_tape *tape, size_t keep);
 /* Forgets the nodes from `mark` on, as if no buffer were shared: fad_tape_rewind is for others. */
 void fad_tape_truncate(fad_tape *tape, size_t mark);
+
+/* A place on the tape to return to (fad_tape_return), with all memory that was taken since. */
+typedef struct {
+    size_t count, side_count, used;
+    fad_chunk *chunk;
+} fad_bookmark;
+
+fad_bookmark fad_tape_bookmark(const fad_tape *tape);
 
 void *fad_resize(fad_tape *tape, void *p, size_t old_size, size_t size, fad_status *status);
 void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status);

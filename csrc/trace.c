@@ -195,6 +195,9 @@ static fad_status copy_structural(fad_tape *to, const fad_tape *from, uint32_t n
         return fad_record_broadcast_to(to, a, shape, out);
     case FAD_SUM_TO:
         return fad_record_sum_to(to, a, shape, out);
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return fad_record_extremum_to(to, n->op, a, shape, out);
     case FAD_VIEW:
         TRY(copy_view(to, from->side[n->aux], &side));
         return fad_record_view(to, a, side, out);

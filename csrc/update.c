@@ -196,6 +196,35 @@ fad_status fad_hold(fad_tape *tape, uint32_t node)
     return FAD_OK;
 }
 
+fad_status fad_cut(fad_tape *tape, uint32_t node)
+{
+    if (!(tape->nodes[node].flags & FAD_IS_VERSION) || !version_of(tape, node)->undo)
+        return FAD_OK;
+    fad_status status = FAD_OK;
+    uint32_t before = tape->nodes[node].a, i = version_of(tape, node)->chain->newest;
+    fad_array whole = version_of(tape, node)->value;
+    fad_chain *old = version_of(tape, node)->chain;
+    size_t size = whole.shape->size * fad_itemsize(whole.dtype);
+    fad_chain *later = fad_arena_alloc(tape, &tape->arena, sizeof *later, &status);
+    whole.data = later ? fad_arena_alloc(tape, &tape->arena, size, &status) : NULL;
+    if (!whole.data)
+        return status;
+    fad_rebuild(tape, before, &whole);
+    *later = *old;
+    for (; i != before; i = tape->nodes[i].a)
+        version_of(tape, i)->chain = later;
+    version_of(tape, node)->undo = NULL;
+    for (fad_version *v = version_of(tape, before);; v = version_of(tape, i = tape->nodes[i].a)) {
+        if (v->value.data == old->data)
+            v->value.data = whole.data;
+        if (!v->undo)
+            break;
+    }
+    old->data = whole.data;
+    old->newest = before;
+    return FAD_OK;
+}
+
 bool fad_took_over(const fad_tape *tape, uint32_t node)
 {
     return (tape->nodes[node].flags & FAD_IS_VERSION) != 0 && version_of(tape, node)->undo != NULL &&
@@ -214,4 +243,18 @@ void fad_tape_rewind(fad_tape *tape, size_t mark)
         version->chain->newest = tape->nodes[i].a;
     }
     fad_tape_truncate(tape, mark);
+}
+
+void fad_tape_return(fad_tape *tape, const fad_bookmark *mark)
+{
+    fad_tape_rewind(tape, mark->count);
+    tape->side_count = mark->side_count;
+    if (!mark->chunk) {
+        fad_arena_reset(tape, &tape->arena, SIZE_MAX);
+        return;
+    }
+    for (fad_chunk *chunk = mark->chunk->next; chunk; chunk = chunk->next)
+        chunk->used = 0;
+    mark->chunk->used = mark->used;
+    tape->arena.current = mark->chunk;
 }

@@ -18,10 +18,15 @@ fad_status fad_assign_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indice
 fad_status fad_hold(fad_tape *tape, uint32_t node);
 /* Value of a superseded node into `to`, C-contiguous memory of its shape and type. */
 void fad_rebuild(const fad_tape *tape, uint32_t node, const fad_array *to);
+/* If `node` took over the buffer of its operand, that gets one of its own: what is written to the memory of either from
+ * now on does not reach the other. */
+fad_status fad_cut(fad_tape *tape, uint32_t node);
 /* Whether `node` was written into the buffer of its first operand, which nothing can read any more. */
 bool fad_took_over(const fad_tape *tape, uint32_t node);
 
 /* Forgets the nodes from `mark` on and undoes their writes (their data stays in the arena until a reset). */
 void fad_tape_rewind(fad_tape *tape, size_t mark);
+/* The same, and gives back the memory that was taken since. No node before the mark may have been held since. */
+void fad_tape_return(fad_tape *tape, const fad_bookmark *mark);
 
 #endif

@@ -57,8 +57,9 @@ static const char *check_shape(const fad_tape *tape, uint32_t i)
                 return "an operand does not broadcast to its shape";
     if (n->op == FAD_BROADCAST_TO && !fad_shape_expands(fad_node_shape(tape, n->a), shape))
         return "broadcasts from a shape that does not expand";
-    if (n->op == FAD_SUM_TO && !fad_shape_expands(shape, fad_node_shape(tape, n->a)))
-        return "sums to a shape that does not expand";
+    bool reduces = n->op == FAD_SUM_TO || n->op == FAD_MAX_TO || n->op == FAD_MIN_TO;
+    if (reduces && !fad_shape_expands(shape, fad_node_shape(tape, n->a)))
+        return "reduces to a shape that does not expand";
     if (n->op == FAD_RESHAPE && shape->size != fad_node_shape(tape, n->a)->size)
         return "reshapes to another number of elements";
     if (n->op == FAD_STRIDED || n->op == FAD_STRIDED_ADD)

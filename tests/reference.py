@@ -97,6 +97,7 @@ EXACT = {
     "POW": lambda x, y: mp.power(x, y),
     "SQUARE": lambda x: x * x,
     "SQRT": mp.sqrt,
+    "ROOT": mp.sqrt,
     "CBRT": lambda x: _sign(x) * mp.root(abs(x), 3),
     "RECIPROCAL": lambda x: 1 / x,
     "FLOOR_DIVIDE": lambda x, y: mp.floor(x / y),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fastad as fad
+from fastad._calls import _POOL
 from fastad._record import current_recorder
-from fastad.transforms import _POOL
 
 X = np.array([0.3, -1.2, 2.0])
 

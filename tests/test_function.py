@@ -380,3 +380,55 @@ def test_rules_are_released():
     del tape, y
     gc.collect()
     assert [ref() for ref in watched] == [None, None]
+
+
+# --- in a program -------------------------------------------------------------------------------
+
+
+class ScaledCube(fad.Function):
+    @staticmethod
+    def forward(ctx, x, scale):
+        y = scale * x**3
+        ctx.save_for_backward(x, y)
+        ctx.scale = scale
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        x, _ = ctx.saved_tensors
+        return 3 * ctx.scale * x**2 * g, None
+
+
+class Hinge(fad.Function):
+    """Keeps a decision of forward, which no replay may take over."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.positive = bool(np.sum(x) > 0)
+        return x * ctx.positive
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.positive
+
+
+def test_a_function_is_called_again_on_replay():
+    def f(x):
+        return np.sum(np.sin(ScaledCube.apply(x, 2.0)))
+
+    x = np.array([0.5, -1.0])
+    for compiled, once in ((fad.compile(f), f), (fad.grad(fad.compile(f)), fad.grad(f))):
+        for point in (x, x + 1, 2 * x):
+            np.testing.assert_allclose(compiled(point), once(point), rtol=1e-12)
+        assert compiled.cache_info().recordings == 1
+
+
+def test_what_forward_leaves_behind_is_a_guard():
+    def f(x):
+        return np.sum(Hinge.apply(np.sin(x)))
+
+    x = np.array([0.5, 1.0])
+    gradient = fad.grad(fad.compile(f))
+    for point in (x, -x, 2 * x, x):
+        np.testing.assert_allclose(gradient(point), fad.grad(f)(point))
+    assert gradient.cache_info().recordings == 3

@@ -23,6 +23,7 @@ tape.h:    ops.h
 tape.c:    tape.h
 array.h:   tape.h
 array.c:   array.h
+extrema.c: array.h
 loops.c:   ops.def array.h scalar.h
 try.h:     tape.h
 record.h:  tape.h
@@ -35,6 +36,8 @@ strips.c:  ops.def sweep.h array.h
 scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h update.h try.h
+batch.h:   tape.h
+batch.c:   batch.h record.h update.h try.h
 trace.h:   tape.h
 trace.c:   trace.h array.h record.h update.h try.h
 pass.h:    trace.h
@@ -60,7 +63,7 @@ kernels.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h
 exec_scalars.c: exec.h scalar.h ops.def
-fastad.h:  program.h tape.h record.h update.h sweep.h emit.h trace.h pass.h
+fastad.h:  program.h tape.h record.h update.h sweep.h emit.h batch.h trace.h pass.h
 pass_reassociate.c: fastad.h try.h
 roll.h:    trace.h
 roll_order.c:   roll.h try.h
@@ -78,6 +81,7 @@ PYTHON = """
 errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
+_batch:       numpy _core
 _program:     errors numpy _core
 _ops:         numpy _core
 _functions:   numpy _core _ops
@@ -85,11 +89,14 @@ _record:      _core
 _containers:  errors numpy optree _core
 numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
-transforms:   errors numpy _core _record _reverse _containers
+_calls:       errors numpy _core _record _containers
+transforms:   errors numpy _core _record _reverse _containers _calls
+matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
+batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
 compile:      numpy _core _containers _record _program
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _record _reverse numpy/ tape transforms function check compile
+__init__:     errors _core _ops _functions tape transforms matrices batching function compile
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

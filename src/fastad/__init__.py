@@ -12,15 +12,15 @@ from fastad._core import Array, set_memory_limit
 from fastad._functions import *  # noqa: F403 - one function for each row of the table
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
-from fastad.compile import compile  # noqa: A004
-from fastad.errors import TapeError
+from fastad.batching import vmap
+from fastad.compile import compile
+from fastad.errors import LaneError, TapeError
 from fastad.function import Function
+from fastad.matrices import hessian, jacobian
 from fastad.tape import Tape
 from fastad.transforms import (
     grad,
-    hessian,
     hvp,
-    jacobian,
     jvp,
     linearize,
     stop_gradient,
@@ -36,6 +36,7 @@ __all__ = [
     "OPS",
     "Array",
     "Function",
+    "LaneError",
     "Tape",
     "TapeError",
     "compile",
@@ -52,6 +53,7 @@ __all__ = [
     "stop_gradient",
     "value_and_grad",
     "vjp",
+    "vmap",
     *_elementwise,
 ]
 

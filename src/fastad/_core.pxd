@@ -205,6 +205,8 @@ cdef extern from "fastad.h" nogil:
                                    const uint32_t *cotangents, uint32_t *results) noexcept nogil
         fad_status (*emit_tangent)(void *context, fad_tape *tape, const fad_custom *custom,
                                    const uint32_t *tangents, uint32_t *results) noexcept nogil
+        fad_status (*emit_batch)(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,
+                                 const uint32_t *operands, uint32_t *results) noexcept nogil
         fad_status (*call)(void *context, const fad_program *program, const fad_call *call, char **data) noexcept nogil
         void (*retain)(void *context, void *rule) noexcept nogil
         void (*release)(void *context, void *rule) noexcept nogil
@@ -250,6 +252,9 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_tape_create(fad_tape **tape, const fad_allocator *allocator, const fad_loops *loops, size_t limit)
     void fad_tape_destroy(fad_tape *tape)
     void fad_tape_reset(fad_tape *tape, size_t keep)
+    ctypedef struct fad_bookmark:
+        size_t count
+    fad_bookmark fad_tape_bookmark(const fad_tape *tape)
     fad_status fad_shape_intern(fad_tape *tape, size_t ndim, const Py_ssize_t *dims, const fad_shape **out)
     fad_status fad_shape_broadcast(fad_tape *tape, const fad_shape *x, const fad_shape *y, const fad_shape **out)
     fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active, uint32_t a, uint32_t b, uint32_t aux,
@@ -292,7 +297,9 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_hold(fad_tape *tape, uint32_t node)
     void fad_rebuild(const fad_tape *tape, uint32_t node, const fad_array *to)
     bint fad_is_superseded(const fad_tape *tape, uint32_t node)
+    fad_status fad_cut(fad_tape *tape, uint32_t node)
     void fad_tape_rewind(fad_tape *tape, size_t mark)
+    void fad_tape_return(fad_tape *tape, const fad_bookmark *mark)
 
     fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bint keep)
     void fad_sweep_end(fad_sweep *sweep, size_t kept)
@@ -308,6 +315,10 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_emit_tangent(fad_tape *tape, size_t end, size_t wrt_count, const uint32_t *wrt,
                                 const uint32_t *tangents, size_t output_count, const uint32_t *outputs,
                                 uint32_t *results)
+    fad_status fad_hold_shared(fad_tape *tape, size_t start, size_t end, size_t seed_count, const uint32_t *seeds)
+    fad_status fad_emit_batch(fad_tape *tape, size_t start, size_t end, size_t lanes, size_t seed_count,
+                              const uint32_t *seeds, const uint32_t *batched, size_t output_count,
+                              const uint32_t *outputs, uint32_t *results)
     ctypedef struct fad_trace:
         fad_tape *tape
         size_t input_count, output_count, guard_count
@@ -350,6 +361,7 @@ cdef class Recorder:
     cdef uint64_t generation       # Arrays of an older one are stale
     cdef bint sweeping
     cdef object error              # what a rule raised
+    cdef public object lanes       # while a vmap is under way: which nodes differ from lane to lane (_batch.Lanes)
     cdef readonly bint tracing     # values that reach Python are noted in `guards`
     cdef readonly list guards      # (node, bytes of its value)
     cdef object __weakref__
@@ -358,6 +370,8 @@ cdef class Recorder:
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe
     cdef object value_of(self, uint32_t node)
+    cdef bint varies(self, uint32_t node) except -1
+    cdef int read_check(self, uint32_t node) except -1
     cdef int asked(self, uint32_t node) except -1
     cdef int check_node(self, size_t node) except -1
     cdef object rule_values(self, const fad_custom *custom)

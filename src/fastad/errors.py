@@ -1,6 +1,6 @@
 """Exceptions of the package."""
 
-__all__ = ["TapeError"]
+__all__ = ["LaneError", "TapeError"]
 
 
 class TapeError(RuntimeError):
@@ -13,4 +13,17 @@ class TapeError(RuntimeError):
     >>> x * x
     Traceback (most recent call last):
     fastad.errors.TapeError: the tape of this Array is closed: ...
+    """
+
+
+class LaneError(TypeError):
+    """A value that differs from lane to lane of a vmap was to become a Python number or a branch.
+
+    Examples
+    --------
+    >>> fad.vmap(lambda x: x if x > 0 else -x)(np.array([1.0, -1.0]))
+    Traceback (most recent call last):
+    fastad.errors.LaneError: this value differs from lane to lane of fad.vmap, ...
+    >>> fad.vmap(lambda x: np.where(x > 0, x, -x))(np.array([1.0, -1.0]))
+    array([1., 1.])
     """

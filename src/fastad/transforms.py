@@ -1,4 +1,4 @@
-"""Functions of functions: gradients, Jacobians, Hessians, products with them.
+"""Functions of functions: gradients, and products with Jacobians from both sides.
 
 Outside of any recording a transform records `f` on a tape of its own and sweeps it numerically.
 Inside another recording it appends the derivative as nodes to that tape, so transforms nest to
@@ -6,25 +6,36 @@ any order.
 """
 
 import functools
-import operator
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from fastad import _core
+from fastad._calls import (
+    Argnums,
+    Call,
+    Function,
+    acquire,
+    array_output,
+    as_argnums,
+    compiles,
+    nested,
+    outer_recorder,
+    plain_values,
+    release,
+    scalar_output,
+    shape_of,
+    zeros_like,
+)
 from fastad._containers import flatten, is_leaf, map_arrays, unflatten
-from fastad._core import Array, emit_reverse, emit_tangent, value_of
-from fastad._core import memory_limit as _memory_limit
+from fastad._core import Array, emit_reverse, emit_tangent, memory_limit
 from fastad._record import current_recorder, recording
 from fastad._reverse import push_scalars, sweep
 
 __all__ = [
     "grad",
-    "hessian",
     "hvp",
-    "jacobian",
     "jvp",
     "linearize",
     "stop_gradient",
@@ -32,210 +43,10 @@ __all__ = [
     "vjp",
 ]
 
-_KEEP = 1 << 28  # bytes of a pooled tape that stay for the next call
-_POOL: list[_core.Recorder] = []
-
-Function: TypeAlias = Callable[..., Any]
-Argnums: TypeAlias = int | Sequence[int]
-
-
-def _acquire():
-    """A recorder from the pool, open for the calling thread."""
-    recorder = _POOL.pop() if _POOL else _core.Recorder()
-    recorder.open(_memory_limit())
-    return recorder
-
-
-def _release(recorder):
-    """Give a recorder back: every Array on it becomes stale."""
-    recorder.reset(_KEEP)
-    if len(_POOL) < 2:
-        _POOL.append(recorder)
-
-
-# --- arguments and results ---------------------------------------------------------------------
-
-
-class _Call:
-    """One recorded call of `f`: its differentiated arguments as variables, its output, its aux.
-
-    The arguments `argnums` (an int, or a tuple of them) are flattened to leaves, each leaf a
-    variable.
-    """
-
-    def __init__(self, recorder, f, argnums, args, kwargs, has_aux=False):
-        self.recorder = recorder
-        self.single = not isinstance(argnums, tuple)
-        positions = (argnums,) if self.single else argnums
-        args = list(args)
-        self.structures, self.variables = [], []
-        for position in positions:
-            leaves, structure = _argument(args, position)
-            variables = [recorder.variable(leaf) for leaf in leaves]
-            self.structures.append((structure, len(leaves)))
-            self.variables.extend(variables)
-            args[position] = unflatten(structure, variables)
-        # Writing to an argument inside f moves the Array on: the variables stay where they began.
-        self.nodes = [variable.node for variable in self.variables]
-        self.variables = [recorder.array(node) for node in self.nodes]
-        result = f(*args, **kwargs)
-        self.output: Any
-        self.aux: Any
-        self.output, self.aux = _split(result) if has_aux else (result, None)
-
-    def pack(self, leaves):
-        """Results for the variables in the structure of the arguments."""
-        leaves = list(leaves)
-        packed, at = [], 0
-        for structure, count in self.structures:
-            packed.append(unflatten(structure, leaves[at : at + count]))
-            at += count
-        return packed[0] if self.single else tuple(packed)
-
-
-def _split(result):
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(
-            f"has_aux: expected f to return a pair (output, aux), got {type(result).__name__}"
-        )
-    return result
-
-
-def _argument(args, position):
-    if not -len(args) <= position < len(args):
-        raise TypeError(
-            f"argnums: argument {position} is to be differentiated, "
-            f"but f got {len(args)} positional arguments"
-        )
-    leaves, structure = flatten(args[position])
-    for leaf in leaves:
-        _check_leaf(leaf, position)
-    return leaves, structure
-
-
-def _check_leaf(leaf, position):
-    """Refuse what no derivative can be taken by, with the argument's place."""
-    kind = type(leaf)
-    if kind is float or kind is Array or kind is int:
-        return
-    if isinstance(leaf, np.ndarray) and leaf.dtype == object and _core.is_array(leaf):
-        return
-    dtype = np.asarray(leaf).dtype
-    if dtype.kind in "iu" or dtype == np.float64 or dtype == np.float32:
-        return
-    hint = " (complex is not supported yet)" if dtype.kind == "c" else ""
-    raise TypeError(
-        f"argument {position}: expected real numbers (float64, float32 or integers), "
-        f"got {kind.__name__} of dtype {dtype}{hint}"
-    )
-
-
-def _argnums(argnums):
-    if isinstance(argnums, (list, tuple)):
-        return tuple(operator.index(i) for i in argnums)
-    return operator.index(argnums)
-
-
-def _outer(args):
-    """The open recorder that a transform is inside of, or None: an argument's, or the context's."""
-    for arg in args:
-        if type(arg) is Array:
-            arg.recorder.require_open()
-            return arg.recorder
-        if isinstance(arg, (list, tuple, dict)) or (
-            isinstance(arg, np.ndarray) and arg.dtype == object
-        ):
-            recorder = _outer(arg.values() if isinstance(arg, dict) else arg)
-            if recorder is not None:
-                return recorder
-    return current_recorder()
-
-
-def _scalar_output(recorder, output, name):
-    """The output as a 0-d Array, or None where it is a plain number: it depends on nothing."""
-    output = _array_output(recorder, output, name)
-    if not isinstance(output, Array):
-        if np.ndim(output):
-            raise TypeError(_not_scalar(name, np.shape(output)))
-        return None
-    if output.ndim:
-        raise TypeError(_not_scalar(name, output.shape))
-    return output
-
-
-def _not_scalar(name, shape):
-    return f"{name}: f must return a scalar, got shape {shape}: use jacobian or vjp"
-
-
-def _array_output(recorder, output, name):
-    """An output as an Array of `recorder`, or as plain numbers where nothing of it was recorded."""
-    if type(output) is not Array and _core.is_array(output):
-        output = _core.asarray(output)
-    if type(output) is Array:
-        if output.recorder is not recorder:
-            raise _core.TapeError(f"{name}: f returned an Array of another tape")
-        if output.dtype.kind != "f":
-            return value_of(output)
-        return output
-    if not is_leaf(output):
-        raise TypeError(
-            f"{name}: expected f to return a number or an array, got {type(output).__name__}"
-        )
-    dtype = np.asarray(output).dtype
-    if dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected f to return real numbers, got dtype {dtype}")
-    return output
-
-
-def _plain(x):
-    """Results without Arrays: what may outlive the tape."""
-    return map_arrays(value_of, x)
-
-
-def _zeros_like(value):
-    if type(value) is Array:
-        return (
-            np.zeros(value.shape, value.dtype) if value.ndim or value.dtype == np.float32 else 0.0
-        )
-    return np.zeros(np.shape(value)) if np.ndim(value) else 0.0
-
-
-def _settle(recorder, mark, plain_call, results):
-    """Results of a nested transform: plain where they depend on nothing recorded before it."""
-    if not plain_call:
-        return results
-
-    def settle(array):
-        return array if recorder.depends_on_before(array.node, mark) else value_of(array)
-
-    return map_arrays(settle, results)
-
-
-def _nested(recorder, body):
-    """Run `body()` on an outer recorder; what does not depend on it comes back plain."""
-    mark = len(recorder)
-    with recording(recorder):
-        results = body()
-    return _settle(recorder, mark, True, results)
-
-
-def _compiles(transform):
-    """Let `fastad.compile` take over where the transformed function is a compiled one."""
-
-    @functools.wraps(transform)
-    def transform_or_compile(f, *args, **kwargs):
-        hook = getattr(f, "__fastad_transform__", None)
-        if hook is None:
-            return transform(f, *args, **kwargs)
-        return hook(transform, args, kwargs)
-
-    return transform_or_compile
-
-
 # --- reverse mode ------------------------------------------------------------------------------
 
 
-@_compiles
+@compiles
 def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the value of `f` and its gradient.
 
@@ -272,7 +83,7 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     >>> fad.value_and_grad(lambda x: (x**2, "steps: 1"), has_aux=True)(3.0)
     ((9.0, 'steps: 1'), 6.0)
     """
-    argnums = _argnums(argnums)
+    argnums = as_argnums(argnums)
 
     @functools.wraps(f)
     def value_and_gradient(*args, **kwargs):
@@ -286,23 +97,23 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
             and (type(args[0]) is float or args[0].dtype.char in "df")
         ):
             return _one_shot(f, args[0])
-        outer = _outer(args)
+        outer = outer_recorder(args)
         if outer is not None:
-            return _nested(outer, lambda: _emit_gradient(outer, f, argnums, args, kwargs, has_aux))
-        recorder = _acquire()
+            return nested(outer, lambda: _emit_gradient(outer, f, argnums, args, kwargs, has_aux))
+        recorder = acquire()
         try:
             with recording(recorder):
-                call = _Call(recorder, f, argnums, args, kwargs, has_aux)
-                output = _scalar_output(recorder, call.output, "grad")
+                call = Call(recorder, f, argnums, args, kwargs, has_aux)
+                output = scalar_output(recorder, call.output, "grad")
             if output is None:
-                value, gradients = call.output, [_zeros_like(v) for v in call.variables]
+                value, gradients = call.output, [zeros_like(v) for v in call.variables]
             else:
                 value, gradients = output.value, sweep(recorder, (output,), (1.0,), call.nodes)
             if has_aux:
-                value = (value, _plain(call.aux))
+                value = (value, plain_values(call.aux))
             return value, call.pack(gradients)
         finally:
-            _release(recorder)
+            release(recorder)
 
     return value_and_gradient
 
@@ -312,31 +123,31 @@ _PLAIN = (np.ndarray, float)
 
 def _one_shot(f, x):
     """Value and gradient at a plain float or floating array: asked for most, the shortest way."""
-    recorder = _acquire()
+    recorder = acquire()
     try:
         with recording(recorder):
             variable = recorder.variable(x)
             nodes = (variable.node,)
             output = f(variable)
-            result = _scalar_output(recorder, output, "grad")
+            result = scalar_output(recorder, output, "grad")
         if result is None:
-            return output, _zeros_like(recorder.array(nodes[0]))
+            return output, zeros_like(recorder.array(nodes[0]))
         return result.value, sweep(recorder, (result,), (1.0,), nodes)[0]
     finally:
-        _release(recorder)
+        release(recorder)
 
 
 def _emit_gradient(recorder, f, argnums, args, kwargs, has_aux):
-    call = _Call(recorder, f, argnums, args, kwargs, has_aux)
-    output = _scalar_output(recorder, call.output, "grad")
+    call = Call(recorder, f, argnums, args, kwargs, has_aux)
+    output = scalar_output(recorder, call.output, "grad")
     if output is None:
-        value, gradients = call.output, [_zeros_like(v) for v in call.variables]
+        value, gradients = call.output, [zeros_like(v) for v in call.variables]
     else:
         value, gradients = output, emit_reverse(recorder, (output,), (1.0,), call.variables)
     return ((value, call.aux) if has_aux else value), call.pack(gradients)
 
 
-@_compiles
+@compiles
 def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Function that gives the gradient of `f`.
 
@@ -449,8 +260,8 @@ def _check_seeds(seeds, likes, name):
     if len(seeds) != len(likes):
         raise ValueError(f"{name}: expected {len(likes)} leaves, got {len(seeds)}")
     for seed, like in zip(seeds, likes, strict=True):
-        if _shape(seed) != _shape(like):
-            raise ValueError(f"{name}: expected shape {_shape(like)}, got {_shape(seed)}")
+        if shape_of(seed) != shape_of(like):
+            raise ValueError(f"{name}: expected shape {shape_of(like)}, got {shape_of(seed)}")
 
 
 class _Linear:
@@ -458,24 +269,24 @@ class _Linear:
 
     def __init__(self, f, primals, has_aux):
         self.function = (lambda *args: f(*args)[0]) if has_aux else f
-        self.outer = _outer(primals)
+        self.outer = outer_recorder(primals)
         self.recorder = _core.Recorder() if self.outer is None else self.outer
         self.dual = None
         self.lock = threading.RLock()  # one sweep of a tape at a time
         if self.outer is None:
-            self.recorder.open(_memory_limit())
+            self.recorder.open(memory_limit())
         with recording(self.recorder):
             argnums = tuple(range(len(primals)))
-            self.call = _Call(self.recorder, f, argnums, primals, {}, has_aux)
+            self.call = Call(self.recorder, f, argnums, primals, {}, has_aux)
             leaves, self.structure = flatten(self.call.output)
-            self.outputs = [_array_output(self.recorder, leaf, "vjp") for leaf in leaves]
+            self.outputs = [array_output(self.recorder, leaf, "vjp") for leaf in leaves]
         if self.outer is None:
             self.recorder.close()
         self.value = self._public(unflatten(self.structure, self.outputs))
         self.aux = self._public(self.call.aux)
 
     def _public(self, x):
-        return x if self.outer is not None else _plain(x)
+        return x if self.outer is not None else plain_values(x)
 
     def _seeds(self, given, likes, name):
         """Seeds of the traced among `likes`, as pairs."""
@@ -485,13 +296,13 @@ class _Linear:
 
     def pull(self, cotangent):
         """Cotangents of the primals, given one of the output."""
-        outer = _outer((cotangent,)) if self.outer is None else self.outer
+        outer = outer_recorder((cotangent,)) if self.outer is None else self.outer
         if outer is not None and self.outer is None:
             return self._again(outer).pull(cotangent)
         pairs = self._seeds(cotangent, self.outputs, "cotangent")
         seeds, outputs = [s for s, _ in pairs], [o for _, o in pairs]
         if not outputs:
-            return self.call.pack([_zeros_like(v) for v in self.call.variables])
+            return self.call.pack([zeros_like(v) for v in self.call.variables])
         if outer is not None:
             return self.call.pack(emit_reverse(outer, outputs, seeds, self.call.variables))
         with self.lock:
@@ -506,7 +317,7 @@ class _Linear:
 
     def push(self, *tangents):
         """Tangent of the output, given one of each primal."""
-        outer = _outer(tangents) if self.outer is None else self.outer
+        outer = outer_recorder(tangents) if self.outer is None else self.outer
         if outer is not None and self.outer is None:
             return self._again(outer).push(*tangents)
         seeds = [s for s, _ in self._seeds(tangents, self.call.variables, "tangents")]
@@ -516,7 +327,7 @@ class _Linear:
         else:
             with self.lock:
                 results = iter(self._push_numbers(seeds, traced))
-        leaves = [next(results) if isinstance(o, Array) else _zeros_like(o) for o in self.outputs]
+        leaves = [next(results) if isinstance(o, Array) else zeros_like(o) for o in self.outputs]
         return unflatten(self.structure, leaves)
 
     def _push_numbers(self, seeds, traced):
@@ -524,9 +335,9 @@ class _Linear:
         if not traced:
             return []
         if self.dual is None:
-            self.recorder.open(_memory_limit())
+            self.recorder.open(memory_limit())
             try:
-                dummies = [self.recorder.variable(_zeros_like(o)) for o in traced]
+                dummies = [self.recorder.variable(zeros_like(o)) for o in traced]
                 pulled = emit_reverse(self.recorder, traced, dummies, self.call.variables)
             finally:
                 self.recorder.close()
@@ -543,7 +354,7 @@ def _sequence(x):
     return x if isinstance(x, tuple) else (x,)
 
 
-@_compiles
+@compiles
 def jvp(f: Function, primals: Any, tangents: Any, has_aux: bool = False) -> Any:
     """Value of `f` and its derivative along `tangents`.
 
@@ -577,21 +388,21 @@ def jvp(f: Function, primals: Any, tangents: Any, has_aux: bool = False) -> Any:
         raise ValueError(
             f"tangents: expected {len(primals)}, one for each primal, got {len(tangents)}"
         )
-    outer = _outer((*primals, *tangents))
+    outer = outer_recorder((*primals, *tangents))
     if outer is not None:
-        return _nested(outer, lambda: _push_forward(outer, f, primals, tangents, has_aux))
-    recorder = _acquire()
+        return nested(outer, lambda: _push_forward(outer, f, primals, tangents, has_aux))
+    recorder = acquire()
     try:
         with recording(recorder):
-            return _plain(_push_forward(recorder, f, primals, tangents, has_aux, plain=True))
+            return plain_values(_push_forward(recorder, f, primals, tangents, has_aux, plain=True))
     finally:
-        _release(recorder)
+        release(recorder)
 
 
 def _push_forward(recorder, f, primals, tangents, has_aux, plain=False):
-    call = _Call(recorder, f, tuple(range(len(primals))), primals, {}, has_aux)
+    call = Call(recorder, f, tuple(range(len(primals))), primals, {}, has_aux)
     leaves, structure = flatten(call.output)
-    outputs = [_array_output(recorder, leaf, "jvp") for leaf in leaves]
+    outputs = [array_output(recorder, leaf, "jvp") for leaf in leaves]
     seeds = [leaf for tangent in tangents for leaf in flatten(tangent)[0]]
     _check_seeds(seeds, call.variables, "tangents")
     traced = [o for o in outputs if isinstance(o, Array)]
@@ -600,165 +411,12 @@ def _push_forward(recorder, f, primals, tangents, has_aux, plain=False):
     if results is None:
         results = emit_tangent(recorder, call.variables, seeds, traced)
     results = iter(results)
-    pushed = [next(results) if isinstance(o, Array) else _zeros_like(o) for o in outputs]
+    pushed = [next(results) if isinstance(o, Array) else zeros_like(o) for o in outputs]
     value, tangent = unflatten(structure, outputs), unflatten(structure, pushed)
     return (value, tangent, call.aux) if has_aux else (value, tangent)
 
 
-# --- matrices ----------------------------------------------------------------------------------
-
-
-@_compiles
-def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
-    """Function that gives the dense Jacobian of `f`.
-
-    Parameters
-    ----------
-    f : callable
-        Returns a number, an array, or a nested container of them.
-    argnums, has_aux
-        As for `value_and_grad`.
-
-    Returns
-    -------
-    callable
-        Gives, for each output and argument, an array of shape ``output.shape + argument.shape``.
-        It takes one sweep for each element of the output or of the argument, whichever are fewer.
-
-    Examples
-    --------
-    >>> fad.jacobian(lambda x: x[:2] * x[2])(np.array([1.0, 2.0, 3.0]))
-    array([[3., 0., 1.],
-           [0., 3., 2.]])
-    """
-    argnums = _argnums(argnums)
-
-    @functools.wraps(f)
-    def jacobian_function(*args, **kwargs):
-        outer = _outer(args)
-        if outer is not None:
-            return _nested(outer, lambda: _emit_jacobian(outer, f, argnums, args, kwargs, has_aux))
-        recorder = _acquire()
-        try:
-            with recording(recorder):
-                call, outputs, structure = _record_outputs(
-                    recorder, f, argnums, args, kwargs, has_aux
-                )
-                blocks = _sweep_jacobian(recorder, call, outputs)
-            matrix = unflatten(structure, [call.pack(row) for row in blocks])
-            return (matrix, _plain(call.aux)) if has_aux else matrix
-        finally:
-            _release(recorder)
-
-    return jacobian_function
-
-
-def _record_outputs(recorder, f, argnums, args, kwargs, has_aux):
-    call = _Call(recorder, f, argnums, args, kwargs, has_aux)
-    leaves, structure = flatten(call.output)
-    return call, [_array_output(recorder, leaf, "jacobian") for leaf in leaves], structure
-
-
-def _shape(x):
-    return x.shape if isinstance(x, Array) else np.shape(x)
-
-
-def _units(x):
-    """All unit cotangents of an output or variable."""
-    shape = _shape(x)
-    if not shape:
-        yield (), 1.0
-        return
-    for index in np.ndindex(shape):
-        unit = np.zeros(shape)
-        unit[index] = 1.0
-        yield index, unit
-
-
-def _sweep_jacobian(recorder, call, outputs):
-    """For each output a list with one block for each variable."""
-    variables = call.variables
-    blocks = [[np.zeros(_shape(o) + v.shape, v.dtype) for v in variables] for o in outputs]
-    traced = [(k, o) for k, o in enumerate(outputs) if isinstance(o, Array)]
-    if sum(v.size for v in variables) < sum(o.size for _, o in traced):
-        _fill_columns(recorder, variables, traced, blocks)
-    else:
-        _fill_rows(recorder, call.nodes, traced, blocks)
-    return [[block[()] if block.ndim == 0 else block for block in row] for row in blocks]
-
-
-def _fill_rows(recorder, nodes, traced, blocks):
-    for k, output in traced:
-        for index, unit in _units(output):
-            for block, row in zip(
-                blocks[k], sweep(recorder, (output,), (unit,), nodes), strict=True
-            ):
-                block[index] = row
-
-
-def _fill_columns(recorder, variables, traced, blocks):
-    """Columns J e as derivatives by u of <J' u, e>, with J' u recorded once."""
-    outputs = [o for _, o in traced]
-    dummies = [recorder.variable(_zeros_like(o)) for o in outputs]
-    pulled = emit_reverse(recorder, outputs, dummies, variables)
-    nodes = [d.node for d in dummies]
-    for j, (variable, p) in enumerate(zip(variables, pulled, strict=True)):
-        if not isinstance(p, Array):
-            continue
-        for index, unit in _units(variable):
-            columns = sweep(recorder, (p,), (unit,), nodes)
-            for (k, _), column in zip(traced, columns, strict=True):
-                blocks[k][j][(..., *index)] = column
-
-
-def _emit_jacobian(recorder, f, argnums, args, kwargs, has_aux):
-    call, outputs, structure = _record_outputs(recorder, f, argnums, args, kwargs, has_aux)
-    matrix = unflatten(structure, [call.pack(_emit_rows(recorder, call, o)) for o in outputs])
-    return (matrix, call.aux) if has_aux else matrix
-
-
-def _emit_rows(recorder, call, output):
-    """Blocks of one output, as Arrays: one reverse emission for each of its elements."""
-    if not isinstance(output, Array):
-        return [np.zeros(_shape(output) + v.shape) for v in call.variables]
-    rows = [
-        emit_reverse(recorder, (output,), (unit,), call.variables) for _, unit in _units(output)
-    ]
-    if not output.ndim:
-        return rows[0]
-    if not rows:
-        return [np.zeros(output.shape + v.shape) for v in call.variables]
-    return [
-        np.reshape(np.stack([row[j] for row in rows]), output.shape + v.shape)
-        for j, v in enumerate(call.variables)
-    ]
-
-
-@_compiles
-def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
-    """Function that gives the dense matrix of second derivatives of `f`.
-
-    Parameters
-    ----------
-    f, argnums, has_aux
-        As for `value_and_grad`.
-
-    Returns
-    -------
-    callable
-        Gives an array of shape ``argument.shape + argument.shape`` (nested structures for several
-        arguments).
-
-    Examples
-    --------
-    >>> fad.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
-    array([[4., 2.],
-           [2., 0.]])
-    """
-    return jacobian(grad(f, argnums, has_aux), argnums, has_aux)
-
-
-@_compiles
+@compiles
 def hvp(f: Function, primals: Any, tangents: Any) -> Any:
     """Product of the Hessian of `f` with a direction, without the Hessian.
 

@@ -381,6 +381,134 @@ static void test_strided_refuses(void)
     destroy(tape, &c);
 }
 
+/* --- extrema --- */
+
+typedef struct {
+    int op;
+    size_t ndim, to_ndim;
+    ptrdiff_t dims[3], to[3];
+    double x[8];
+} reduction;
+
+static const reduction REDUCTIONS[] = {
+    {FAD_MAX_TO, 1, 0, {5}, {0}, {1, 7, -3, 7, 2}},                        /* a tie */
+    {FAD_MIN_TO, 1, 1, {4}, {1}, {1, -2, 5, 4}},
+    {FAD_MAX_TO, 2, 1, {3, 2}, {2}, {1, 2, 4, 2, 4, -INFINITY}},           /* the first axis */
+    {FAD_MIN_TO, 2, 2, {2, 4}, {2, 1}, {0, -0.0, 3, 4, 9, 8, 7, 6}},       /* the last axis */
+    {FAD_MAX_TO, 3, 2, {2, 2, 2}, {2, 1}, {1, 2, 3, 4, 5, 6, 7, 4}},       /* the outer two */
+    {FAD_MAX_TO, 1, 0, {4}, {0}, {1, NAN, 2, NAN}},                        /* NaNs share */
+    {FAD_MIN_TO, 2, 1, {2, 3}, {3}, {1, NAN, INFINITY, 2, 3, INFINITY}},
+    {FAD_MAX_TO, 1, 0, {3}, {0}, {-INFINITY, -INFINITY, -INFINITY}},
+};
+
+/* Place in the result of flat element `i` of the operand. */
+static size_t reduced_place(const reduction *r, size_t i)
+{
+    size_t at = 0, step = 1;
+    for (size_t d = r->ndim; d-- > 0;) {
+        size_t own = i % (size_t)r->dims[d], k = d + r->to_ndim;
+        i /= (size_t)r->dims[d];
+        if (k < r->ndim)
+            break;
+        ptrdiff_t dim = r->to[k - r->ndim];
+        at += dim == 1 ? 0 : own * step;
+        step *= (size_t)dim;
+    }
+    return at;
+}
+
+static bool takes_part(const reduction *r, size_t i, double extremum) { return isnan(r->x[i]) || r->x[i] == extremum; }
+
+static bool same(double a, double b) { return (isnan(a) && isnan(b)) || fabs(a - b) < 1e-14; }
+
+/* sum(w * extremum): value, reverse sweep, reverse and tangent as nodes, against a slow loop. */
+static void test_extrema(void)
+{
+    for (size_t k = 0; k < sizeof REDUCTIONS / sizeof *REDUCTIONS; k++) {
+        const reduction *r = &REDUCTIONS[k];
+        counter c = {0};
+        fad_tape *tape = new_tape(&c, 0);
+        fad_sweep sweep = {0};
+        const fad_shape *shape, *to;
+        const double weights[8] = {1, 10, 100, 1000};
+        uint32_t flat, x, v, w, y, one, gradient, tangent;
+        size_t bad;
+        const char *reason;
+        double extremum[8], count[8] = {0}, along = 0;
+        EXPECT(fad_shape_intern(tape, r->ndim, r->dims, &shape) == FAD_OK);
+        EXPECT(fad_shape_intern(tape, r->to_ndim, r->to, &to) == FAD_OK);
+        EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, shape->size, r->x, &flat) == FAD_OK);
+        EXPECT(fad_record_reshape(tape, flat, shape, &x) == FAD_OK);
+        EXPECT(fad_record_extremum_to(tape, r->op, x, to, &v) == FAD_OK);
+        for (size_t i = 0; i < to->size; i++)
+            extremum[i] = r->op == FAD_MAX_TO ? -INFINITY : INFINITY;
+        for (size_t i = 0; i < shape->size; i++) {
+            double *best = &extremum[reduced_place(r, i)];
+            if (isnan(r->x[i]) || (r->op == FAD_MAX_TO ? r->x[i] > *best : r->x[i] < *best))
+                *best = r->x[i];
+        }
+        for (size_t i = 0; i < shape->size; i++)
+            count[reduced_place(r, i)] += takes_part(r, i, extremum[reduced_place(r, i)]);
+        for (size_t i = 0; i < to->size; i++)
+            EXPECT(same(numbers(tape, v)[i], extremum[i]) || numbers(tape, v)[i] == extremum[i]);
+        EXPECT(vector(tape, FAD_CONSTANT, FAD_HAS_ARRAY, to->size, weights, &w) == FAD_OK);
+        EXPECT(fad_record_reshape(tape, w, to, &w) == FAD_OK);
+        EXPECT(binary(tape, FAD_MUL, v, w, &y) == FAD_OK);
+        EXPECT(binary(tape, FAD_ADD, y, x, &y) == FAD_OK); /* a second use of x */
+        EXPECT(fad_record_sum_to(tape, y, tape->shapes[0], &y) == FAD_OK);
+        EXPECT(reverse(&sweep, tape, y) == FAD_OK);
+        EXPECT(fad_constant(tape, 1.0, &one) == FAD_OK);
+        EXPECT(fad_emit_reverse(tape, tape->count, 1, &v, &w, 1, &x, &gradient) == FAD_OK);
+        EXPECT(fad_emit_tangent(tape, tape->count, 1, &x, &x, 1, &v, &tangent) == FAD_OK);
+        for (size_t i = 0; i < shape->size; i++) {
+            size_t at = reduced_place(r, i);
+            double share = takes_part(r, i, extremum[at]) ? weights[at] / count[at] : 0;
+            double uses = (double)(shape->size / to->size);
+            EXPECT(same(adjoint_at(&sweep, flat, i), share * uses + 1));
+            EXPECT(same(numbers(tape, gradient)[i], share));
+            along += takes_part(r, i, extremum[at]) ? weights[at] * r->x[i] / count[at] : 0;
+        }
+        double pushed = 0;
+        for (size_t i = 0; i < to->size; i++)
+            pushed += weights[i] * numbers(tape, tangent)[i];
+        EXPECT(same(pushed, along) || pushed == along);
+        EXPECT(fad_verify(tape, &bad, &reason));
+        fad_sweep_end(&sweep, 0);
+        destroy(tape, &c);
+    }
+}
+
+static void test_extrema_of_other_types(void)
+{
+    enum { LONG = 77 };
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    const fad_shape *shape, *none;
+    const ptrdiff_t dim = LONG, nothing = 0;
+    uint32_t whole, truth, out;
+    EXPECT(fad_shape_intern(tape, 1, &dim, &shape) == FAD_OK);
+    EXPECT(fad_shape_intern(tape, 1, &nothing, &none) == FAD_OK);
+    EXPECT(fad_new_array(tape, FAD_CONSTANT, 0, 0, 0, 0, FAD_I64, shape, &whole) == FAD_OK);
+    EXPECT(fad_new_array(tape, FAD_CONSTANT, 0, 0, 0, 0, FAD_BOOL, shape, &truth) == FAD_OK);
+    for (int i = 0; i < LONG; i++) {
+        ((int64_t *)tape->values[whole].array->data)[i] = i == 40 ? INT64_MIN : i * 31 % LONG;
+        ((uint8_t *)tape->values[truth].array->data)[i] = i != 70;
+    }
+    EXPECT(fad_record_extremum_to(tape, FAD_MAX_TO, whole, tape->shapes[0], &out) == FAD_OK);
+    EXPECT(*(int64_t *)tape->values[out].array->data == LONG - 1);
+    EXPECT(fad_record_extremum_to(tape, FAD_MIN_TO, whole, tape->shapes[0], &out) == FAD_OK);
+    EXPECT(*(int64_t *)tape->values[out].array->data == INT64_MIN);
+    EXPECT(fad_record_extremum_to(tape, FAD_MIN_TO, truth, tape->shapes[0], &out) == FAD_OK);
+    EXPECT(*(uint8_t *)tape->values[out].array->data == 0 && fad_node_dtype(tape, out) == FAD_BOOL);
+    EXPECT(fad_record_extremum_to(tape, FAD_MAX_TO, truth, tape->shapes[0], &out) == FAD_OK);
+    EXPECT(*(uint8_t *)tape->values[out].array->data == 1);
+    EXPECT(fad_record_extremum_to(tape, FAD_MAX_TO, truth, shape, &out) == FAD_OK && out == truth);
+    EXPECT(fad_record_extremum_to(tape, FAD_MAX_TO, out, none, &out) == FAD_BAD_SHAPE);
+    EXPECT(fad_new_array(tape, FAD_CONSTANT, 0, 0, 0, 0, FAD_F64, none, &out) == FAD_OK);
+    EXPECT(fad_record_extremum_to(tape, FAD_MAX_TO, out, tape->shapes[0], &out) == FAD_BAD_OPERAND);
+    destroy(tape, &c);
+}
+
 /* --- numerical semantics --- */
 
 static void test_strong_zero(void)
@@ -763,6 +891,7 @@ static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
 {
     uint32_t v, x, y, z, one, gradient, tangent, parts[2], joined, at, side, picked, scattered, summed, product,
         versions[4];
+    uint32_t largest;
     const int64_t indices[N] = {4, 0, 0, 2, 1};
     TRY(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v));
     TRY(variable(tape, 0.7, &x));
@@ -783,6 +912,8 @@ static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
     TRY(fad_record_strided_add(tape, picked, side, &scattered));
     TRY(fad_record_cumsum(tape, scattered, 0, true, &summed));
     TRY(fad_record_sum_to(tape, summed, tape->shapes[0], &summed));
+    TRY(fad_record_extremum_to(tape, FAD_MAX_TO, joined, tape->shapes[0], &largest));
+    TRY(binary(tape, FAD_MUL, summed, largest, &summed));
     TRY(binary(tape, FAD_MUL, y, z, &y));
     TRY(binary(tape, FAD_ADD, y, summed, &y));
     TRY(writes(tape, v, versions));
@@ -850,6 +981,8 @@ int main(void)
     test_a_matrix_product();
     test_strided_places();
     test_strided_refuses();
+    test_extrema();
+    test_extrema_of_other_types();
     test_strong_zero();
     test_every_elementwise_row();
     test_growth();

@@ -214,6 +214,7 @@ cdef class Array:
 
     cdef object number(self, str what):
         self.readable()
+        self.recorder.read_check(self.node)
         if self.active:
             raise TypeError(f"{what} of a recorded value would drop its derivative: use fastad's or NumPy's functions "
                             "(np.sin, fad.sin, ...), write it into np.zeros_like(x) rather than np.zeros(n), or take "
@@ -233,6 +234,8 @@ cdef class Array:
         return complex(self.number("complex()"))
 
     def __index__(self):
+        self.readable()
+        self.recorder.read_check(self.node)
         if self.dtype.kind != "i":
             raise TypeError("only integer Arrays can be used as an index")
         return int(self.number("an index"))
@@ -252,6 +255,7 @@ cdef class Array:
                 box = np.empty((), dtype=object)
                 box[()] = self
                 return box
+            self.recorder.read_check(self.node)
             raise TypeError("np.asarray of a recorded value would drop its derivative: pass the Array itself to NumPy's "
                             "functions (np.stack for several), or fad.stop_gradient(x) where a constant is meant")
         if self.scalar and dtype is None:
@@ -381,7 +385,7 @@ cdef class Array:
         if side >= 0:
             self.recorder.check(fad_record_view(self.recorder.tape, self.node, side, &node), "index")
             return view_of(self, node)
-        return gather(self, flat_indices(self.shape, index))
+        return gather(self, places_of(self, index))
 
     def __setitem__(self, index, value):
         cdef uint32_t node = 0, given
@@ -410,7 +414,7 @@ cdef class Array:
 
     cdef int assign_gathered(self, object index, uint32_t given) except -1:
         cdef uint32_t node = 0, at
-        flat = flat_indices(self.shape, index)
+        flat = flat_indices(self.shape, index)   # values: which place is written last is part of the recording
         given = fitted(self.recorder, given, intern(self.recorder, flat.shape, "assignment"))
         # Where an element is named more than once, the last value stays, as in NumPy.
         last = flat.size - 1 - np.unique(flat.ravel()[::-1], return_index=True)[1]

@@ -43,6 +43,8 @@ cdef object record_operands(int op, tuple operands):
         dtype = FAD_F64
     if fad_ops[op].kind == FAD_PREDICATE:
         if not any_array(recorder, nodes, arity):
+            if recorder.lanes is not None and (recorder.varies(nodes[0]) or recorder.varies(nodes[arity - 1])):
+                return lane_mask(recorder, op, nodes)
             return np.bool_(scalar_predicate(recorder, op, nodes, arity))
         if floats and not fad_is_float(dtype):
             dtype = FAD_F64
@@ -90,6 +92,14 @@ cdef bint scalar_predicate(Recorder recorder, int op, uint32_t *nodes, int arity
     return fad_scalar_value(op, x, recorder.tape.values[nodes[arity - 1]].number, 0.0) != 0
 
 
+cdef Array lane_mask(Recorder recorder, int op, uint32_t *nodes):
+    """A predicate of scalars that differ from lane to lane: recorded, as a 0-d truth value."""
+    cdef uint32_t node = 0
+    recorder.check(fad_record_elementwise(recorder.tape, op, nodes, FAD_F64, &node), fad_ops[op].spelled.decode())
+    recorder.check(fad_record_cast(recorder.tape, node, FAD_BOOL, &node), fad_ops[op].spelled.decode())
+    return wrap(recorder, node)
+
+
 cdef bint weak_number(tuple operands):
     for x in operands:
         if type(x) is int:
@@ -103,6 +113,20 @@ cdef object integer_result(int op, tuple operands):
     if not name:
         return value_of(operands[0])
     return getattr(np, name)(*[value_of(x) for x in operands])
+
+
+def predicate(int op, *operands):
+    """As `record`, for a predicate: also that of scalars is recorded, and decides nothing."""
+    cdef Recorder recorder = recorder_for(operands)
+    cdef uint32_t nodes[3]
+    cdef uint32_t node = 0
+    cdef int k, dtype, arity = fad_ops[op].arity
+    for k in range(arity):
+        nodes[k] = recorder.lift(operands[k], &dtype)
+    if any_array(recorder, nodes, arity):
+        return record_operands(op, operands)
+    recorder.check(fad_record_elementwise(recorder.tape, op, nodes, -1, &node), fad_ops[op].spelled.decode())
+    return wrap(recorder, node)
 
 
 def select(condition, a, b):

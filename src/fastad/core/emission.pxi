@@ -72,4 +72,6 @@ cdef object conform(Recorder recorder, object seed, Array like):
 cdef object zeros_like(Recorder recorder, uint32_t node):
     shape = shape_tuple(fad_node_shape(recorder.tape, node))
     dtype = fad_node_dtype(recorder.tape, node)
-    return np.zeros(shape, DTYPES[dtype if fad_is_float(dtype) else FAD_F64])[()] if shape else 0.0
+    if not shape and dtype != FAD_F32:
+        return 0.0
+    return np.zeros(shape, DTYPES[dtype if fad_is_float(dtype) else FAD_F64])[()]

@@ -107,8 +107,43 @@ cdef object flat_indices(tuple shape, object index):
     return np.ascontiguousarray(flat, np.int64) if np.ndim(flat) else np.asarray(flat, np.int64)
 
 
+class FlatIndices:
+    """The rule of an index with recorded integers: the flat places that it picks."""
+
+    leading_axes = False
+
+    def __init__(self, shape, index, places):
+        self.shape = shape      # of what is indexed
+        self.index = index      # the index, None at the places of recorded integers
+        self.places = places
+
+    def forward(self, *integers):
+        parts = list(self.index)
+        for place, part in zip(self.places, integers):
+            parts[place] = part
+        return flat_indices(self.shape, tuple(parts))
+
+    def vjp(self, inputs, outputs, cotangents):
+        return (None,) * len(inputs)
+
+    def jvp(self, inputs, outputs, tangents):
+        return (None,)
+
+
+cdef object places_of(Array a, object index):
+    """Flat indices that an advanced index picks: recorded ones, where the recording computes it."""
+    cdef tuple parts = index if type(index) is tuple else (index,)
+    cdef list places
+    if a.recorder.tracing:
+        places = [i for i in range(len(parts)) if is_recorded_index(parts[i])]
+        if places:
+            rest = tuple([None if i in places else index_value(parts[i]) for i in range(len(parts))])
+            return call(FlatIndices(a.shape, rest, tuple(places)), [parts[i] for i in places])[0]
+    return flat_indices(a.shape, index)
+
+
 cdef object index_value(object part):
-    value = value_of(part)
+    value = value_of(part)   # of a mask: how many elements it picks is part of the recording
     if type(part) is Array and (<Array>part).active:
         raise IndexError("an index must be integers or bools, got a differentiable Array")
     return value

@@ -110,12 +110,15 @@ cdef object compare(object left, object right, int op):
     cdef Array x = <Array>left
     cdef uint32_t nodes[2]
     cdef int dtype
+    if x.scalar:
+        x.readable()
+    if x.scalar and x.recorder.lanes is not None and recordable(right):
+        return record_operands(op, (left, right))
     if x.scalar and x.recorder.tracing and (isinstance(right, (float, int))
                                             or type(right) is Array and (<Array>right).scalar):
         nodes[0], nodes[1] = x.recorder.lift(x, &dtype), x.recorder.lift(right, &dtype)
         return recorded_predicate(x.recorder, op, nodes)
     if x.scalar:
-        x.readable()
         value = x.recorder.tape.values[x.node].number
         if type(right) is Array and (<Array>right).scalar:
             (<Array>right).readable()

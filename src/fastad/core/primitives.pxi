@@ -69,6 +69,30 @@ def sum_to(x, shape):
     return wrap(a.recorder, node)
 
 
+cdef Array extremum_to(int op, object x, object shape):
+    cdef Array a = operand(x)
+    cdef uint32_t node = 0
+    cdef str name = fad_ops[op].spelled.decode()
+    cdef const fad_shape *to = intern(a.recorder, shape, name)
+    cdef fad_status status = fad_record_extremum_to(a.recorder.tape, op, a.node, to, &node)
+    if status == FAD_BAD_SHAPE:
+        raise ValueError(f"{name}: shape {tuple(shape)} does not broadcast to the operand's shape {a.shape}")
+    if status == FAD_BAD_OPERAND:
+        raise ValueError(f"{name}: zero-size array of shape {a.shape} has no extremum")
+    a.recorder.check(status, name)
+    return wrap(a.recorder, node)
+
+
+def max_to(x, shape):
+    """Largest elements over the axes that broadcasting from `shape` to x.shape repeats; x may have any type."""
+    return extremum_to(FAD_MAX_TO, x, shape)
+
+
+def min_to(x, shape):
+    """Smallest elements over the axes that broadcasting from `shape` to x.shape repeats; x may have any type."""
+    return extremum_to(FAD_MIN_TO, x, shape)
+
+
 def transpose(x, axes):
     """Permute the axes: a view."""
     cdef Array a = operand(x)
@@ -85,7 +109,34 @@ def transpose(x, axes):
     return view_of(a, node)
 
 
+cdef uint32_t recorded_indices(Array indices, size_t size) except? 0xfffffffe:
+    """Node of an int64 Array, dense: in range here, and checked again where it is computed again."""
+    cdef fad_tape *tape = indices.recorder.tape
+    cdef const fad_shape *shape
+    cdef uint32_t node
+    indices.use()
+    node = indices.node
+    array = indices.recorder.value_of(node)
+    if array.size and (array.min() < 0 or array.max() >= size):
+        raise IndexError(f"indices: flat index out of range for {size} elements")
+    shape = fad_node_shape(tape, node)
+    if tape.values[node].array.strides != shape.strides:   # of another shape, and back: a copy
+        indices.recorder.check(fad_record_reshape(tape, node, intern(indices.recorder, (1,) + array.shape, "indices"),
+                                                  &node), "indices")
+        indices.recorder.check(fad_record_reshape(tape, node, shape, &node), "indices")
+    return node
+
+
+cdef bint is_recorded_index(object x):
+    """Whether `x` is an int64 Array that the recording computes."""
+    return type(x) is Array and (<Array>x).recorder is not None and not (<Array>x).scalar \
+        and fad_node_dtype((<Array>x).recorder.tape, (<Array>x).node) == FAD_I64 \
+        and (<Array>x).recorder.tape.nodes[(<Array>x).node].op != FAD_CONSTANT
+
+
 cdef uint32_t index_node(Recorder recorder, object indices, size_t size) except? 0xfffffffe:
+    if is_recorded_index(indices):
+        return recorded_indices(<Array>indices, size)
     array = np.asarray(value_of(indices))
     if array.dtype.kind not in "iu":
         raise TypeError(f"indices: expected integers, got dtype {array.dtype}")
@@ -96,8 +147,10 @@ cdef uint32_t index_node(Recorder recorder, object indices, size_t size) except?
 
 
 def gather(x, indices):
-    """Elements of `x` at flat C-order `indices`; the result has the shape of `indices`."""
-    cdef Array a = operand(x)
+    """Elements of `x` at flat C-order `indices`; the result has the shape of `indices`. One of them is an Array."""
+    cdef Recorder recorder = recorder_for((x, indices))
+    cdef int dtype
+    cdef Array a = wrap(recorder, recorder.lift(x, &dtype))
     cdef uint32_t node = 0
     cdef uint32_t at = index_node(a.recorder, indices, fad_node_shape(a.recorder.tape, a.node).size)
     a.recorder.check(fad_record_gather(a.recorder.tape, a.node, at, &node), "gather")
@@ -119,7 +172,7 @@ def scatter_add(v, indices, shape):
 def segment_sum(x, ids, Py_ssize_t n):
     """Sums of the rows of `x` that share an id: result row i is the sum of the rows k with ids[k] == i < n."""
     cdef Array a = operand(x)
-    ids = np.asarray(value_of(ids))
+    ids = np.asarray(value_of(ids))   # a value: which rows are summed is part of the recording
     if ids.ndim != 1 or a.ndim == 0 or a.shape[0] != ids.size:
         raise ValueError(f"segment_sum: ids: expected one id for each of the rows of x (shape {a.shape}), "
                          f"got shape {ids.shape}")
@@ -283,6 +336,34 @@ def custom(rule, inputs, values, n_out=None):
         PyMem_Free(dtypes)
         PyMem_Free(shapes)
     return tuple([custom_output(recorder, first + <uint32_t>i) for i in range(m)])
+
+
+def call(rule, inputs):
+    """A custom node of a rule that can compute its outputs again.
+
+    Parameters
+    ----------
+    rule : object
+        As of `custom`, and ``rule.forward(*values)`` gives the output or a tuple of them. All its methods depend on
+        inputs, outputs and constants alone.
+    inputs : sequence
+        Operands, at least one an Array.
+
+    Returns
+    -------
+    tuple of Array
+    """
+    cdef tuple operands = tuple(inputs)
+    outputs = rule.forward(*[forward_value(x) for x in operands])
+    return custom(rule, operands, outputs if isinstance(outputs, tuple) else (outputs,))
+
+
+def whole(x):
+    """`x` as a recorded int64 Array, which has no derivative."""
+    cdef Array a = operand(x)
+    cdef uint32_t node = 0
+    a.recorder.check(fad_record_cast(a.recorder.tape, a.node, FAD_I64, &node), "cast")
+    return wrap(a.recorder, node)
 
 
 cdef Array custom_output(Recorder recorder, uint32_t node):

@@ -148,10 +148,12 @@ cdef class Recorder:
         return "".join(parts)
 
     def depends_on_before(self, uint32_t node, size_t mark):
-        """Whether `node` depends on an active node older than `mark`."""
+        """Whether `node` depends on an active node older than `mark`, or on the lane of a vmap under way."""
         cdef size_t i
         cdef uint32_t p
         cdef size_t k
+        if self.varies(node):
+            return True
         if node < mark:
             return bool(self.tape.nodes[node].flags & FAD_IS_ACTIVE)
         cdef bytearray seen = bytearray(node + 1 - mark)
@@ -204,6 +206,7 @@ cdef class Recorder:
 
     cdef int asked(self, uint32_t node) except -1:
         """The value of `node` is about to reach Python."""
+        self.read_check(node)
         if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
             self.guards.append((node, np.asarray(self.value_of(node)).tobytes()))
         return 0
@@ -222,6 +225,18 @@ cdef class Recorder:
             fad_rebuild(self.tape, node, &array)
             return before
         return to_numpy(&array)
+
+    cdef bint varies(self, uint32_t node) except -1:
+        """Whether the node differs from lane to lane of a vmap under way."""
+        return self.lanes is not None and self.lanes.holds(self, node)
+
+    cdef int read_check(self, uint32_t node) except -1:
+        """Refuse to hand out a value of which every lane has its own: Python would take the first one's for all."""
+        if self.varies(node):
+            raise LaneError("this value differs from lane to lane of fad.vmap, which runs f once for all lanes: it cannot "
+                            "decide a branch, be an index or become a Python number or ndarray. Choose with np.where"
+                            "(condition, a, b) instead of if, and stay with NumPy's functions")
+        return 0
 
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe:
         """A node holding a copy of an ndarray of float64, float32, an integer type or bool."""
@@ -303,6 +318,7 @@ cdef class Recorder:
         """A new variable with the given value."""
         cdef uint32_t node = 0
         cdef int dtype = -1
+        cdef Array fresh_one
         self.require_open()
         if type(value) is float:
             self.check(fad_push_scalar(self.tape, FAD_VARIABLE, FAD_IS_ACTIVE, 0, 0, 0, value, &node), "variable")
@@ -311,7 +327,7 @@ cdef class Recorder:
             node = self.lift(value, &dtype)
             if self.tape.nodes[node].flags & FAD_IS_ACTIVE:
                 return record(FAD_POS, wrap(self, node))
-            if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
+            if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT or self.varies(node):
                 if not fad_is_float(fad_node_dtype(self.tape, node)):
                     self.check(fad_record_cast(self.tape, node, FAD_F64, &node), "variable")
                 self.check(fad_record_elementwise(self.tape, FAD_POS, &node, -1, &node), "variable")

@@ -135,6 +135,34 @@ def value_of(x):
     return x
 
 
+def forward_value(x):
+    """As value_of, for the value of a custom node alone: it is computed again wherever the node is."""
+    if type(x) is Array:
+        (<Array>x).readable()
+        return (<Array>x).recorder.value_of((<Array>x).node)
+    return value_of(x)
+
+
+def replayed(x):
+    """Whether `x` is an Array whose value may be another when the recording is used again, in a program or for another
+    lane of a vmap: do not decide by it.
+    """
+    cdef Array a
+    if type(x) is not Array:
+        return False
+    a = <Array>x
+    a.readable()
+    return a.recorder.tracing and a.recorder.tape.nodes[a.node].op != FAD_CONSTANT or a.recorder.varies(a.node)
+
+
+def varies(x):
+    """Whether `x` is an Array that differs from lane to lane of a vmap under way."""
+    if type(x) is not Array:
+        return False
+    (<Array>x).readable()
+    return (<Array>x).recorder.varies((<Array>x).node)
+
+
 cdef list shape_of_operands(Recorder recorder, uint32_t *nodes, int n):
     cdef int k
     return [shape_tuple(fad_node_shape(recorder.tape, nodes[k])) for k in range(n)]

@@ -5,13 +5,29 @@ import math
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from fastad._core import Array, asarray, concatenate, is_array, reshape, stop, sum_to, transpose
+from fastad._core import (
+    Array,
+    asarray,
+    call,
+    concatenate,
+    is_array,
+    predicate,
+    replayed,
+    reshape,
+    stop,
+    sum_to,
+    transpose,
+    value_of,
+)
+from fastad._ops import OPS
 
 __all__ = [
     "NO_VALUE",
+    "Found",
     "constant",
     "dropped",
     "flag",
+    "found",
     "merged",
     "normalized_axes",
     "operand",
@@ -19,6 +35,7 @@ __all__ = [
     "reshaped",
     "summed_to",
     "transposed",
+    "truth",
 ]
 
 NO_VALUE = np._NoValue
@@ -81,6 +98,54 @@ def constant(value, like):
     nothing = stop(reshape(like, (like.size,))[:0])
     value = np.asarray(value)
     return reshape(concatenate((value.reshape(-1), nothing), 0), value.shape)
+
+
+def truth(x):
+    """Where an Array is other than 0, recorded: nothing is decided by it, not even by a scalar."""
+    return x if x.dtype.kind == "b" else predicate(OPS["NOT_EQUAL"].number, x, 0)
+
+
+class Found:
+    """A rule for what is found out about values, and has no derivative: orders, places, tests."""
+
+    leading_axes = False  # whether forward takes lanes as further axes in front
+
+    def batch(self, lanes, inputs, over):
+        """What is found in each lane, by itself."""
+        return found(self if self.leading_axes else _FoundInLanes(self), over[0])
+
+    @staticmethod
+    def vjp(inputs, outputs, cotangents):
+        """No derivative by any input."""
+        return (None,) * len(inputs)
+
+    @staticmethod
+    def jvp(inputs, outputs, tangents):
+        """No derivative of any output."""
+        return (None,) * len(outputs)
+
+
+class _FoundInLanes(Found):
+    """What a rule finds in each lane, side by side."""
+
+    def __init__(self, rule):
+        self.rule = rule
+
+    def forward(self, values):
+        lanes = [self.rule.forward(lane) for lane in values]
+        if not lanes:  # shapes and types are those of zeros
+            like = self.rule.forward(np.zeros(values.shape[1:], values.dtype))
+            return tuple([np.stack([output])[:0] for output in _tuple(like)])
+        return tuple([np.stack(outputs) for outputs in zip(*map(_tuple, lanes), strict=True)])
+
+
+def _tuple(x):
+    return x if isinstance(x, tuple) else (x,)
+
+
+def found(rule, x):
+    """Outputs of a Found rule: recorded where a replay may find others, plain ones elsewhere."""
+    return call(rule, (x,)) if replayed(x) else rule.forward(value_of(x))
 
 
 def reshaped(x, shape):

@@ -40,7 +40,7 @@ def repeat(a, repeats, axis=None):
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
     axis = normalize_axis_index(axis, a.ndim)
-    repeats = np.asarray(value_of(repeats))
+    repeats = np.asarray(value_of(repeats))  # read: the shape of the result depends on it
     if repeats.size == 1:
         count = repeats.item()
         if count < 0 or repeats.dtype.kind not in "iub":

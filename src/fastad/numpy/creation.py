@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fastad._core import broadcast_to, cast, is_array, value_of
+from fastad._core import broadcast_to, cast, is_array, replayed, value_of
 from fastad._record import implements, method
 
-from .arguments import constant, refuse_out
+from .arguments import constant, operand, refuse_out, reshaped
 from .shapes import as_shape
 
 __all__ = [
@@ -69,18 +69,44 @@ def round(a, decimals=0, out=None):
     return np.rint(a * scale) / scale if decimals > 0 else np.rint(a / scale) * scale
 
 
-def _on_values(function):
-    """A rule that answers for the values: nothing is recorded, nothing has a derivative."""
-
-    def rule(*args, **kwargs):
-        kwargs = {name: value_of(x) for name, x in kwargs.items()}
-        return function(*[value_of(x) for x in args], **kwargs)
-
-    rule.__name__ = function.__name__
-    rule.__doc__ = f"numpy.{function.__name__} of the values: a plain result."
-    return implements(function)(rule)
+# --- comparisons of whole arrays: nothing has a derivative; recorded where a replay may differ ---
 
 
-allclose = _on_values(np.allclose)
-array_equal = _on_values(np.array_equal)
-isclose = _on_values(np.isclose)
+def _compared(test, a, b, equal_nan):
+    """``test(a, b)``, NaNs equal or not, recorded of scalars as well: a mask."""
+    a, b = operand(a), operand(b)
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    a, b = (reshaped(x, x.shape or (1,)) for x in (a, b))
+    mask = test(a, b)
+    if equal_nan:
+        mask = np.logical_or(mask, np.logical_and(np.isnan(a), np.isnan(b)))
+    return reshaped(mask, shape)
+
+
+@implements(np.isclose)
+def isclose(a, b, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Where two arrays agree within a tolerance: a plain result (in `fastad.compile` recorded)."""
+    if not replayed(a) and not replayed(b):
+        return np.isclose(value_of(a), value_of(b), rtol, atol, equal_nan)
+
+    def near(a, b):
+        within = np.less_equal(np.abs(a - b), atol + rtol * np.abs(b))
+        return np.logical_or(np.logical_and(within, np.isfinite(b)), np.equal(a, b))
+
+    return _compared(near, a, b, equal_nan)
+
+
+@implements(np.allclose)
+def allclose(a, b, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Whether two arrays agree within a tolerance: a plain bool (in `fastad.compile` recorded)."""
+    return np.all(isclose(a, b, rtol, atol, equal_nan))
+
+
+@implements(np.array_equal)
+def array_equal(a1, a2, equal_nan=False):
+    """Whether shapes and elements are equal: a plain bool (in `fastad.compile` recorded)."""
+    if not replayed(a1) and not replayed(a2):
+        return np.array_equal(value_of(a1), value_of(a2), equal_nan)
+    if np.shape(a1) != np.shape(a2):
+        return False
+    return np.all(_compared(np.equal, a1, a2, equal_nan))

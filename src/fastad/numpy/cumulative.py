@@ -96,7 +96,7 @@ def diff(a, n=1, axis=-1, prepend=NO_VALUE, append=NO_VALUE):
     if len(parts) > 1:
         a = concatenate(parts, axis)
     if a.dtype.kind == "b":
-        return np.diff(value_of(a), n, axis)
+        return np.diff(value_of(a), n, axis)  # of masks: NumPy's, on values
     for _ in range(n):
         a = a[part(axis, 1, None)] - a[part(axis, None, -1)]
     return a

@@ -10,9 +10,10 @@ done with it. U and V are constants, all else is recorded: derivatives of any or
 
 import numpy as np
 
-from fastad._core import custom, is_array, value_of
+from fastad._core import call, emit_reverse, is_array, stop, value_of, varies
 from fastad._record import implements
 
+from .arguments import Found, found
 from .linear_algebra import settled
 
 __all__ = ["det", "slogdet"]
@@ -55,29 +56,43 @@ def _cofactors_by_minors(A):
     return np.linalg.det(minors) * signs
 
 
-def _are_regular(A, recorded):
-    """For which matrices of numbers det(A) A⁻ᵀ is accurate.
+class _Regularity(Found):
+    """For which matrices of a stack det(A) A⁻ᵀ is accurate.
 
     Det and inverse by the same LU factors lose few digits in the product (Stewart, On the adjugate
     matrix, 1998); the derivatives of the product lose the square of the condition number.
     """
-    determinants = np.linalg.det(A)
-    regular = np.isfinite(determinants) & (determinants != 0)
-    inverses = np.linalg.inv(np.where(regular[:, None, None], A, np.eye(A.shape[-1])))
-    conditions = np.linalg.norm(A, axis=(1, 2)) * np.linalg.norm(inverses, axis=(1, 2))
-    limit = -0.25 if recorded else -1.0
-    return regular & (conditions < np.finfo(A.dtype).eps ** limit)
+
+    def __init__(self, differentiated):
+        self.limit = -0.25 if differentiated else -1.0
+
+    def forward(self, A):
+        determinants = np.linalg.det(A)
+        regular = np.isfinite(determinants) & (determinants != 0)
+        inverses = np.linalg.inv(np.where(regular[:, None, None], A, np.eye(A.shape[-1])))
+        conditions = np.linalg.norm(A, axis=(1, 2)) * np.linalg.norm(inverses, axis=(1, 2))
+        return (regular & (conditions < np.finfo(A.dtype).eps ** self.limit),)
+
+
+class _Split(Found):
+    """U, V, the determinant of both, and the number of large singular values of one matrix."""
+
+    def forward(self, A):
+        U, sizes, Vt = np.linalg.svd(A)
+        sign = np.rint(np.linalg.det(U) * np.linalg.det(Vt))
+        return U, Vt.T, sign, np.sum(sizes > np.finfo(A.dtype).eps ** 0.25 * sizes[0])
 
 
 def _split(A):
-    """U, V and the number of large singular values of one matrix of numbers."""
-    U, sizes, Vt = np.linalg.svd(A)
-    return U, Vt.T, int(np.sum(sizes > np.finfo(A.dtype).eps ** 0.25 * sizes[0]))
+    """What _Split finds; the number of large singular values decides, and is read."""
+    U, V, sign, large = found(_Split(), A)
+    U, V, sign = (stop(x) if is_array(x) else x for x in (U, V, sign))
+    return U, V, sign, int(value_of(large))
 
 
 def _cofactors_by_blocks(A):
     """Cofactors of one matrix, from those of the blocks that its singular vectors make."""
-    U, V, large = _split(value_of(A))
+    U, V, sign, large = _split(A)
     if large == A.shape[-1]:
         return _cofactors_of_one(A, True)
     B = U.T @ A @ V
@@ -91,16 +106,15 @@ def _cofactors_by_blocks(A):
         np.concatenate((top, -p * (left.T @ K)), axis=1),
         np.concatenate((-p * (K @ right.T), p * K), axis=1),
     ]
-    sign = np.rint(np.linalg.det(U) * np.linalg.det(V))
     return sign * (U @ np.concatenate(rows, axis=0) @ V.T)
 
 
 def _cofactors_of_one(A, regular):
     if regular:
         return np.linalg.det(A) * np.linalg.inv(A).T
-    if not np.all(np.isfinite(value_of(A))):
+    if not np.all(np.isfinite(A)):
         return A * np.nan
-    return _cofactors_by_blocks(A) if np.any(value_of(A)) else _cofactors_by_minors(A)
+    return _cofactors_by_blocks(A) if np.any(A) else _cofactors_by_minors(A)
 
 
 def cofactors(A):
@@ -110,15 +124,40 @@ def cofactors(A):
         return np.ones_like(A)
     if n < 4:
         return _cofactors_of_2(A) if n == 2 else _cofactors_of_3(A)
-    regular = _are_regular(value_of(A).reshape(-1, n, n), is_array(A))
-    if np.all(regular):
-        return _by_matrix(np.linalg.det(A)) * _t(np.linalg.inv(A))
+    if varies(A):
+        return call(_Cofactors, (A,))[0]
     matrices = np.reshape(A, (-1, n, n))
-    parts = [_cofactors_of_one(matrices[i], good) for i, good in enumerate(regular)]
+    (regular,) = found(_Regularity(is_array(A)), matrices)
+    if np.all(regular):  # one truth value decides
+        return _by_matrix(np.linalg.det(A)) * _t(np.linalg.inv(A))
+    parts = [_cofactors_of_one(matrices[i], good) for i, good in enumerate(value_of(regular))]
     return np.reshape(np.stack(parts), A.shape)
 
 
+class _Cofactors:
+    """Cofactors in a lane: which formula is accurate differs from lane to lane."""
+
+    @staticmethod
+    def forward(A):
+        return (cofactors(A),)
+
+    @staticmethod
+    def batch(lanes, inputs, over):
+        return (cofactors(over[0]),)
+
+    @staticmethod
+    def vjp(inputs, outputs, cotangents):
+        by_minors = _cofactors_by_minors(inputs[0])
+        return emit_reverse(by_minors.recorder, (by_minors,), cotangents, inputs)
+
+
 class _Det:
+    leading_axes = True
+
+    @staticmethod
+    def forward(A):
+        return (np.linalg.det(A),)
+
     @staticmethod
     def vjp(inputs, outputs, cotangents):
         g = _by_matrix(cotangents[0])
@@ -133,35 +172,45 @@ class _Det:
 @implements(np.linalg.det)
 def det(a):
     """Determinants; derivatives of any order are right for singular matrices too."""
-    return custom(_Det, (a,), (np.linalg.det(value_of(a)),))[0]
+    return call(_Det, (a,))[0]
 
 
-def _inverse(A, logarithm, seed):
-    """Inverses; a singular matrix is an error, unless its derivative meets a zero anyway."""
-    idle = np.isneginf(value_of(logarithm)) & (seed == 0)
-    if np.any(idle):
-        A = np.where(_by_matrix(idle), np.eye(A.shape[-1]), A)
+def _inverse(A, logarithm, asked):
+    """Inverses; a singular matrix is an error, unless its derivative meets a zero anyway.
+
+    `logarithm` has two more axes than NumPy gives it, and so has `asked`: where a seed is not 0.
+    """
+    idle = np.logical_and(np.equal(logarithm, -np.inf), np.logical_not(asked))
+    if varies(idle) or np.any(idle):  # one truth value decides
+        A = np.where(idle, np.eye(A.shape[-1]), A)
     return np.linalg.inv(A)
 
 
 class _LogDet:
     """The cotangent of A is that of log|det A| times A⁻ᵀ. The sign has derivative 0."""
 
+    leading_axes = True
+
+    @staticmethod
+    def forward(A):
+        return tuple(np.linalg.slogdet(A))
+
     @staticmethod
     def vjp(inputs, outputs, cotangents):
         (A,), (_, logarithm), (_, g) = inputs, outputs, cotangents
-        inverse = _inverse(A, logarithm, value_of(g))
-        return (settled(_by_matrix(g) * _t(inverse), _by_matrix(g)),)
+        g = _by_matrix(g)
+        inverse = _inverse(A, _by_matrix(logarithm), np.not_equal(g, 0))
+        return (settled(g * _t(inverse), g),)
 
     @staticmethod
     def jvp(inputs, outputs, tangents):
         (A,), (_, logarithm), (dA,) = inputs, outputs, tangents
-        inverse = _inverse(A, logarithm, np.any(value_of(dA) != 0, axis=(-1, -2)))
+        asked = np.any(dA, axis=(-1, -2), keepdims=True)
+        inverse = _inverse(A, _by_matrix(logarithm), asked)
         return None, np.sum(settled(_t(inverse) * dA, dA), axis=(-1, -2))
 
 
 @implements(np.linalg.slogdet)
 def slogdet(a):
     """Sign and logarithm of |determinant|; the derivative at a singular matrix is a LinAlgError."""
-    sign, logarithm = np.linalg.slogdet(value_of(a))
-    return SlogdetResult(*custom(_LogDet, (a,), (sign, logarithm)))
+    return SlogdetResult(*call(_LogDet, (a,)))

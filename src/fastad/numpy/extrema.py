@@ -2,85 +2,47 @@
 
 import numpy as np
 
-from fastad._core import (
-    concatenate,
-    custom,
-    gather,
-    is_array,
-    reshape,
-    select,
-    value_of,
-)
+from fastad._core import concatenate, is_array, max_to, min_to, reshape, select, value_of
 from fastad._record import implements, method
 
 from .arguments import NO_VALUE, dropped, flag, merged, normalized_axes, refuse_out
-from .reductions import floating, mask_to
+from .reductions import floating, mask_to, reduced
 
 __all__ = ["clip", "max", "min", "ptp"]
 
 
-class _TiedExtremum:
-    """Extrema over the last axis: `mask` marks the elements that tie, `count` how many they are."""
-
-    def __init__(self, mask, count):
-        self.mask = mask
-        self.count = count
-
-    def vjp(self, inputs, outputs, cotangents):
-        shares = np.expand_dims(cotangents[0] / self.count, -1)
-        return (np.where(self.mask, shares, 0.0),)
-
-    def jvp(self, inputs, outputs, tangents):
-        return (np.sum(np.where(self.mask, tangents[0], 0.0), axis=-1) / self.count,)
+def _initially(initial, rows):
+    """The `initial` argument as one more column of the rows."""
+    column = reshape(initial, (1,) * rows.ndim) if is_array(initial) else np.asarray(initial)
+    return np.broadcast_to(column, (*rows.shape[:-1], 1)).astype(rows.dtype)
 
 
-def _of_rows(x, argument):
-    """Extremum along the last axis of an Array; `argument` is argmax or argmin."""
-    rows = value_of(x)
-    place = np.expand_dims(argument(rows, axis=-1), -1)
-    best = np.take_along_axis(rows, place, -1)
-    mask = rows == best
-    count = np.sum(mask, axis=-1)
-    if np.any(count > 1):
-        # A NaN equals nothing, itself not: the first one has the place for itself.
-        np.put_along_axis(mask, place, True, -1)
-        return custom(_TiedExtremum(mask, np.maximum(count, 1)), (x,), (best[..., 0],))[0]
-    first = np.arange(rows.size // rows.shape[-1]).reshape(rows.shape[:-1]) * rows.shape[-1]
-    return gather(x, first + place[..., 0])
-
-
-def _of_all(x, argument):
-    """Extremum of all elements of an Array."""
-    if x.ndim == 0:
-        return x
-    values = value_of(x)
-    place = int(argument(values))
-    if np.count_nonzero(values == values.item(place)) > 1:
-        return _of_rows(reshape(x, (x.size,)), argument)
-    return x[np.unravel_index(place, x.shape)] if x.ndim > 1 else x[place]
-
-
-def _extremum(function, argument, worst, a, axis, keepdims, initial, where):
-    keepdims = flag(keepdims)
-    values = value_of(a)
-    options = {} if initial is NO_VALUE else {"initial": value_of(initial)}
+def _nothing(function, x, axis, keepdims, initial, where):
+    """NumPy's answer for zeros like `x`: its own errors, and the shape of an empty result."""
+    options = {} if initial is NO_VALUE else {"initial": 0}
     if where is not True:
-        options["where"] = value_of(where)
-    if a.dtype.kind != "f" or options or a.size == 0:
-        # NumPy's own answer: for masks and empty results, and to raise NumPy's own errors.
-        plain = function(values, axis=axis, keepdims=keepdims, **options)
-        if a.dtype.kind != "f" or np.size(plain) == 0:
-            return plain
+        options["where"] = np.broadcast_to(True, np.shape(where))
+    return function(np.zeros(x.shape, x.dtype), axis=axis, keepdims=keepdims, **options)
+
+
+def _extremum(function, primitive, worst, a, axis, keepdims, initial, where):
+    keepdims = flag(keepdims)
+    if a.dtype.kind != "f":
+        # Of masks and integers plain values, as from all arithmetic of theirs.
+        options = {} if initial is NO_VALUE else {"initial": value_of(initial)}
+        options |= {} if where is True else {"where": value_of(where)}
+        return function(value_of(a), axis=axis, keepdims=keepdims, **options)
+    if where is True and initial is NO_VALUE and a.size:
+        return reduced(primitive, a, axis, keepdims)
+    empty = _nothing(function, a, axis, keepdims, initial, where)
+    if np.size(empty) == 0:
+        return empty
     axes = normalized_axes(axis, a.ndim)
-    result_shape = dropped(a.shape, axes, keepdims)
     if where is not True:
         a = select(mask_to(where, a.shape), a, worst)
     rows = merged(a, axes)
-    if initial is not NO_VALUE:
-        column = reshape(initial, (1,) * rows.ndim) if is_array(initial) else np.asarray(initial)
-        column = np.broadcast_to(column, (*rows.shape[:-1], 1)).astype(rows.dtype)
-        rows = concatenate((rows, column), rows.ndim - 1)
-    return reshape(_of_rows(rows, argument), result_shape)
+    rows = concatenate((rows, _initially(initial, rows)), rows.ndim - 1)
+    return reshape(reduced(primitive, rows, -1), dropped(a.shape, axes, keepdims))
 
 
 @method("max")
@@ -88,10 +50,7 @@ def _extremum(function, argument, worst, a, axis, keepdims, initial, where):
 def max(a, axis=None, out=None, keepdims=False, initial=NO_VALUE, where=True):
     """Largest element over axes, NaN if there is one."""
     refuse_out("max", out)
-    plain_call = axis is None and keepdims is False and initial is NO_VALUE and where is True
-    if plain_call and a.size and a.dtype.kind == "f":
-        return _of_all(a, np.argmax)
-    return _extremum(np.max, np.argmax, -np.inf, a, axis, keepdims, initial, where)
+    return _extremum(np.max, max_to, -np.inf, a, axis, keepdims, initial, where)
 
 
 @method("min")
@@ -99,10 +58,7 @@ def max(a, axis=None, out=None, keepdims=False, initial=NO_VALUE, where=True):
 def min(a, axis=None, out=None, keepdims=False, initial=NO_VALUE, where=True):
     """Smallest element over axes, NaN if there is one."""
     refuse_out("min", out)
-    plain_call = axis is None and keepdims is False and initial is NO_VALUE and where is True
-    if plain_call and a.size and a.dtype.kind == "f":
-        return _of_all(a, np.argmin)
-    return _extremum(np.min, np.argmin, np.inf, a, axis, keepdims, initial, where)
+    return _extremum(np.min, min_to, np.inf, a, axis, keepdims, initial, where)
 
 
 @implements((np.maximum, "reduce"))

@@ -1,8 +1,10 @@
 """Linear systems, inverses, Cholesky factors: rules written in NumPy, and so of any order."""
 
+import functools
+
 import numpy as np
 
-from fastad._core import custom, value_of
+from fastad._core import call, replayed, reshape, value_of
 from fastad._record import implements
 
 from .arguments import operand, summed_to
@@ -21,14 +23,38 @@ def settled(derivative, *seeds):
     A seed that is zero stays zero when it meets a NaN: a matrix that nobody wants the derivative of
     may hold anything.
     """
-    if np.all(np.isfinite(value_of(derivative))):
+    if not replayed(derivative) and np.all(np.isfinite(value_of(derivative))):
         return derivative
-    idle = [np.all(value_of(seed) == 0, axis=(-1, -2), keepdims=True) for seed in seeds]
-    return np.where(np.logical_and.reduce(np.broadcast_arrays(*idle)), 0.0, derivative)
+    asked = [np.any(seed, axis=(-1, -2), keepdims=True) for seed in seeds]
+    return np.where(functools.reduce(np.logical_or, asked), derivative, 0.0)
+
+
+def _with_axes(over, x, rank):
+    """An operand over all lanes, with one-element axes that make it one of `rank` axes a lane."""
+    if over is None:
+        return x
+    return reshape(over, (over.shape[0], *(1,) * (rank - x.ndim), *x.shape))
 
 
 class _Solve:
     """X = A⁻¹ B. The cotangent of B is Y = A⁻ᵀ X̄, that of A is −Y Xᵀ."""
+
+    @staticmethod
+    def forward(a, b):
+        return (np.linalg.solve(a, b),)
+
+    @staticmethod
+    def batch(lanes, inputs, over):
+        (A, b), (left, right) = inputs, over
+        if b.ndim == 1:
+            column = None if right is None else right[..., None]
+            return (_Solve.batch(lanes, (A, b[:, None]), (left, column))[0][..., 0],)
+        if left is None and A.ndim == 2 and A.size:  # one factorisation for all lanes
+            columns = np.moveaxis(right, -2, 0)
+            x = np.linalg.solve(A, reshape(columns, (len(A), columns.size // len(A))))
+            return (np.moveaxis(reshape(x, columns.shape), 0, -2),)
+        rank = max(A.ndim, b.ndim)
+        return (np.linalg.solve(_with_axes(left, A, rank), _with_axes(right, b, rank)),)
 
     @staticmethod
     def vjp(inputs, outputs, cotangents):
@@ -53,11 +79,17 @@ class _Solve:
 def solve(a, b):
     """Solution of linear systems; `b` is one vector or a stack of matrices, as in NumPy 2."""
     a, b = operand(a), operand(b)
-    return custom(_Solve, (a, b), (np.linalg.solve(value_of(a), value_of(b)),))[0]
+    return call(_Solve, (a, b))[0]
 
 
 class _Inverse:
     """B = A⁻¹. The cotangent of A is −Bᵀ B̄ Bᵀ."""
+
+    leading_axes = True
+
+    @staticmethod
+    def forward(a):
+        return (np.linalg.inv(a),)
 
     @staticmethod
     def vjp(inputs, outputs, cotangents):
@@ -72,7 +104,7 @@ class _Inverse:
 @implements(np.linalg.inv)
 def inv(a):
     """Inverses of matrices."""
-    return custom(_Inverse, (a,), (np.linalg.inv(value_of(a)),))[0]
+    return call(_Inverse, (a,))[0]
 
 
 def _lower_half(x):
@@ -87,6 +119,12 @@ def _symmetric(x):
 
 class _Cholesky:
     """A = L Lᵀ (Murray, Differentiation of the Cholesky decomposition, 2016: equations 8, 10)."""
+
+    leading_axes = True
+
+    @staticmethod
+    def forward(a):
+        return (np.linalg.cholesky(a),)
 
     @staticmethod
     def vjp(inputs, outputs, cotangents):
@@ -103,6 +141,14 @@ class _Cholesky:
         return (settled(L @ _lower_half(_t(np.linalg.solve(L, _t(left)))), dA),)
 
 
+class _CholeskyOfUpper(_Cholesky):
+    """The same L, read from the upper triangle."""
+
+    @staticmethod
+    def forward(a):
+        return (_t(np.linalg.cholesky(a, upper=True)),)
+
+
 @implements(np.linalg.cholesky)
 def cholesky(a, /, *, upper=False):
     """Cholesky factors of symmetric matrices.
@@ -110,6 +156,5 @@ def cholesky(a, /, *, upper=False):
     The matrix counts as symmetric: NumPy reads one triangle only, the derivative is that of
     ``cholesky((a + a.T) / 2)``, so the gradient by `a` is symmetric (as in JAX and PyTorch).
     """
-    lower = np.linalg.cholesky(value_of(a), upper=upper)
-    factor = custom(_Cholesky, (a,), (_t(lower) if upper else lower,))[0]
+    factor = call(_CholeskyOfUpper if upper else _Cholesky, (a,))[0]
     return _t(factor) if upper else factor

@@ -25,7 +25,7 @@ def _bitwise(function, logical):
             return record(number, *operands)
         if any(type(x) is Array and x.dtype.kind == "f" for x in operands):
             raise TypeError(f"numpy.{function.__name__} takes masks and integers, got floats")
-        return function(*[value_of(x) for x in operands])
+        return function(*[value_of(x) for x in operands])  # integers: NumPy's, on values
 
     return rule
 

@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fastad._core import reshape, select, sum_to, value_of
+from fastad._core import cast, reshape, select, sum_to
 from fastad._record import implements
 
-from .arguments import constant, flag, operand
+from .arguments import flag, operand, truth
 from .extrema import max as max_of
 from .extrema import min as min_of
-from .reductions import total
+from .reductions import counted, total
 from .statistics import root
 
 __all__ = ["norm"]
@@ -17,8 +17,7 @@ __all__ = ["norm"]
 
 def _without_derivative(x, axis, keepdims):
     """The number of elements other than 0, in the type of `x`."""
-    count = np.sum(value_of(x) != 0, axis=axis, keepdims=keepdims)
-    return constant(np.asarray(count, x.dtype), x)
+    return cast(counted(x, axis, keepdims), x.dtype)
 
 
 def _power_norm(x, order, axis, keepdims):
@@ -30,7 +29,7 @@ def _power_norm(x, order, axis, keepdims):
     else:
         powers = size**order
     sums = total(powers, axis, keepdims)
-    some = sums != 0
+    some = truth(sums)
     return select(some, select(some, sums, 1.0) ** (1.0 / order), 0.0)
 
 

@@ -7,8 +7,10 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from fastad._core import (
     Array,
+    call,
     gather,
     is_array,
+    replayed,
     reshape,
     scatter_add,
     select,
@@ -18,7 +20,7 @@ from fastad._core import (
 )
 from fastad._record import implements, method
 
-from .arguments import operand, refuse_out
+from .arguments import Found, operand, refuse_out, truth
 from .reductions import sum as sum_of
 
 __all__ = [
@@ -45,12 +47,9 @@ def where(condition, x=None, y=None, /):
     if x is None or y is None:
         if x is not y:
             raise ValueError("either both or neither of x and y should be given")
-        return np.nonzero(value_of(condition))
-    if type(condition) is Array:
-        if condition.dtype.kind != "b":
-            condition = condition != 0
-    elif is_array(condition):
-        condition = np.asarray(value_of(condition), bool)
+        return nonzero(operand(condition))
+    if is_array(condition):
+        condition = truth(operand(condition))
     return select(condition, x, y)
 
 
@@ -71,7 +70,52 @@ def copyto(dst, src, casting="same_kind", where=True):
 @implements(np.nonzero)
 def nonzero(a):
     """Indices of the elements other than zero: plain arrays."""
-    return np.nonzero(value_of(a))
+    # The values of a mask are read: how many elements there are is part of the recording.
+    return np.nonzero(value_of(truth(a)) if a.ndim else value_of(a))
+
+
+class _TakenPlaces(Found):
+    """Flat places of what np.take takes from an array of a shape, at the indices it is given."""
+
+    def __init__(self, shape, axis, mode):
+        self.shape = shape
+        self.axis = axis
+        self.mode = mode
+
+    def forward(self, indices):
+        indices = np.asarray(indices)
+        if self.axis is None:
+            return np.take(np.arange(math.prod(self.shape)), indices, mode=self.mode)
+        before, count, after = (
+            self.shape[: self.axis],
+            self.shape[self.axis],
+            self.shape[self.axis + 1 :],
+        )
+        inner = math.prod(after)
+        outer = np.arange(math.prod(before)) * count * inner
+        chosen = np.take(np.arange(count), indices, mode=self.mode).reshape(-1) * inner
+        flat = outer[:, None, None] + chosen[:, None] + np.arange(inner)
+        return flat.reshape(before + indices.shape + after)
+
+
+class _MatchedPlaces(Found):
+    """Flat places of what np.take_along_axis takes from an array of a shape."""
+
+    def __init__(self, shape, axis):
+        self.shape = shape
+        self.axis = axis
+
+    def forward(self, indices):
+        places = np.arange(math.prod(self.shape)).reshape(self.shape)
+        return np.take_along_axis(places, indices, self.axis)
+
+
+def _gathered(x, rule, indices):
+    """Elements of `x` at the flat places that the rule gives for recorded or plain indices."""
+    if replayed(indices) and indices.dtype.kind == "i":
+        return gather(x, call(rule, (indices,))[0])
+    places = rule.forward(np.asarray(value_of(indices)))
+    return gather(x, places) if type(x) is Array else x.reshape(-1)[places]
 
 
 @method("take")
@@ -79,26 +123,16 @@ def nonzero(a):
 def take(a, indices, axis=None, out=None, mode="raise"):
     """Elements at indices along an axis, or of the flat array."""
     refuse_out("take", out)
-    indices = np.asarray(value_of(indices))
     a = operand(a)
-    if axis is None:
-        return gather(a, np.take(np.arange(a.size), indices, mode=mode))
-    axis = normalize_axis_index(axis, a.ndim)
-    count, inner = a.shape[axis], math.prod(a.shape[axis + 1 :])
-    outer = np.arange(math.prod(a.shape[:axis])) * count * inner
-    chosen = np.take(np.arange(count), indices, mode=mode).reshape(-1) * inner
-    flat = outer[:, None, None] + chosen[:, None] + np.arange(inner)
-    return gather(a, flat.reshape(a.shape[:axis] + indices.shape + a.shape[axis + 1 :]))
+    axis = None if axis is None else normalize_axis_index(axis, a.ndim)
+    return _gathered(a, _TakenPlaces(a.shape, axis, mode), indices)
 
 
 @implements(np.take_along_axis)
 def take_along_axis(arr, indices, axis=-1):
     """Elements at indices matched with the array along an axis."""
-    arr, indices = operand(arr), np.asarray(value_of(indices))
-    if not isinstance(arr, Array):
-        return np.take_along_axis(arr, indices, axis)
-    places = np.arange(arr.size).reshape(arr.shape)
-    return gather(arr, np.take_along_axis(places, indices, axis))
+    arr = operand(arr)
+    return _gathered(arr, _MatchedPlaces(arr.shape, axis), indices)
 
 
 def _diagonal_of_last(x, offset):

@@ -221,7 +221,7 @@ def _flatten(self, order="C"):
 
 def _copied(x):
     """An Array that is no view of another: writing to one leaves the other as it is."""
-    return +x if x.dtype.kind == "f" else value_of(x)
+    return +x if x.dtype.kind == "f" else value_of(x)  # masks and integers: a plain array
 
 
 @implements(np.copy)

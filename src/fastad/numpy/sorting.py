@@ -5,10 +5,10 @@ import math
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fastad._core import gather, reshape, value_of
+from fastad._core import gather, reshape
 from fastad._record import implements, method
 
-from .arguments import flag, refuse_out
+from .arguments import Found, flag, found, refuse_out
 
 __all__ = ["argmax", "argmin", "argsort", "sort"]
 
@@ -23,6 +23,32 @@ def _flat(indices, shape, axis):
     return starts + indices * step
 
 
+class _SortedPlaces(Found):
+    """Flat places of the elements in their order along an axis; equal ones stay as they are."""
+
+    leading_axes = True
+
+    def __init__(self, shape, axis):
+        self.shape = shape
+        self.axis = axis
+
+    def forward(self, values):
+        order = np.argsort(values, self.axis - len(self.shape), kind="stable")
+        return (_flat(order, self.shape, self.axis),)
+
+
+class _Searched(Found):
+    """The indices that np.argsort, np.argmax or np.argmin finds."""
+
+    def __init__(self, function, *options, **named):
+        self.function = function
+        self.options = options
+        self.named = named
+
+    def forward(self, values):
+        return (self.function(values, *self.options, **self.named),)
+
+
 @implements(np.sort)
 def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     """Sorted copy. Equal elements keep their order and each its own derivative."""
@@ -31,8 +57,7 @@ def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
     axis = normalize_axis_index(axis, a.ndim)
-    order = np.argsort(value_of(a), axis, kind="stable")
-    return gather(a, _flat(order, a.shape, axis))
+    return gather(a, found(_SortedPlaces(a.shape, axis), a)[0])
 
 
 @method("sort")
@@ -43,21 +68,21 @@ def _sort_in_place(self, axis=-1, kind=None, order=None, *, stable=None):
 @method("argsort")
 @implements(np.argsort)
 def argsort(a, axis=-1, kind=None, order=None, *, stable=None):
-    """Indices that sort the values: a plain array."""
-    return np.argsort(value_of(a), axis, kind, order, stable=stable)
+    """Indices that sort the values: a plain array (in `fastad.compile` a recorded one)."""
+    return found(_Searched(np.argsort, axis, kind, order, stable=stable), a)[0]
 
 
 @method("argmax")
 @implements(np.argmax)
 def argmax(a, axis=None, out=None, *, keepdims=False):
-    """Index of the largest value: a plain integer or array."""
+    """Index of the largest value: a plain integer or array (in `compile` a recorded one)."""
     refuse_out("argmax", out)
-    return np.argmax(value_of(a), axis, keepdims=flag(keepdims))
+    return found(_Searched(np.argmax, axis, keepdims=flag(keepdims)), a)[0]
 
 
 @method("argmin")
 @implements(np.argmin)
 def argmin(a, axis=None, out=None, *, keepdims=False):
-    """Index of the smallest value: a plain integer or array."""
+    """Index of the smallest value: a plain integer or array (in `compile` a recorded one)."""
     refuse_out("argmin", out)
-    return np.argmin(value_of(a), axis, keepdims=flag(keepdims))
+    return found(_Searched(np.argmin, axis, keepdims=flag(keepdims)), a)[0]

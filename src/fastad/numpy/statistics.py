@@ -1,15 +1,20 @@
 """Variance, standard deviation, weighted average, median."""
 
+import math
+
 import numpy as np
 
-from fastad._core import gather, reshape, select, value_of
+from fastad._core import gather, record, reshape, select, value_of, varies
+from fastad._ops import OPS
 from fastad._record import implements, method
 
 from .arguments import (
     NO_VALUE,
+    Found,
     constant,
     dropped,
     flag,
+    found,
     merged,
     normalized_axes,
     operand,
@@ -17,18 +22,18 @@ from .arguments import (
     reshaped,
     transposed,
 )
-from .reductions import count_of, floating, mask_to, total
+from .reductions import count_like, count_of, floating, mask_to, total
 from .reductions import mean as mean_of
 
 __all__ = ["average", "median", "root", "std", "var"]
 
 
+_ROOT = OPS["ROOT"].number
+
+
 def root(x):
     """Square root with derivative 0 at 0, where the square root itself has none."""
-    if x.ndim == 0:
-        return x**0.5 if value_of(x) != 0 else select(False, x, 0.0)
-    nonzero = x != 0
-    return select(nonzero, select(nonzero, x, 1.0) ** 0.5, 0.0)
+    return record(_ROOT, x)
 
 
 def _degrees(ddof, correction):
@@ -47,7 +52,7 @@ def _variance(x, axis, ddof, keepdims, where, mean):
         squares = select(mask_to(where, x.shape), squares, 0.0)
     keepdims = flag(keepdims)
     count = np.maximum(np.subtract(count_of(x.shape, axis, keepdims, where), ddof), 0)
-    return total(squares, axis, keepdims) / np.asarray(count, x.dtype)
+    return total(squares, axis, keepdims) / count_like(count, x)
 
 
 @method("var")
@@ -126,7 +131,7 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
         return (result, scale) if returned else result
     weights = _weights_like(weights, a, axis)
     scale = np.sum(weights, axis=axis, keepdims=keepdims)
-    if np.any(value_of(scale) == 0):
+    if not varies(scale) and np.any(np.equal(scale, 0)):
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     result = np.sum(a * weights, axis=axis, keepdims=keepdims) / scale
     return (result, np.broadcast_to(scale, result.shape)) if returned else result
@@ -141,19 +146,31 @@ def _middle(values):
     return np.where(missing, order[..., -1:], middle)
 
 
+class _Middle(Found):
+    """Flat places of the two middle elements of every row of an array of a shape."""
+
+    leading_axes = True
+
+    def __init__(self, shape):
+        self.first = np.arange(math.prod(shape)).reshape(shape)[..., 0]
+
+    def forward(self, rows):
+        places = _middle(rows)
+        return places[..., 0] + self.first, places[..., 1] + self.first
+
+
 @implements(np.median)
 def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
     """Median over axes: the middle element, or the mean of the two; of equal ones the first."""
     refuse_out("median", out)
     if a.dtype.kind != "f":
-        return np.median(value_of(a), axis=axis, keepdims=keepdims)
+        return np.median(value_of(a), axis=axis, keepdims=keepdims)  # of integers and masks
     axes = normalized_axes(axis, a.ndim)
     rows = merged(a, axes)
     shape = dropped(a.shape, axes, keepdims)
     if rows.shape[-1] == 0:
         return constant(np.full(shape, np.nan, a.dtype), a)
-    places = _middle(value_of(rows))
-    places = places + np.arange(rows.size).reshape(rows.shape)[..., :1]
+    low, high = found(_Middle(rows.shape), rows)
     if rows.shape[-1] % 2:
-        return reshape(gather(rows, places[..., 0]), shape)
-    return reshape((gather(rows, places[..., 0]) + gather(rows, places[..., 1])) / 2, shape)
+        return reshape(gather(rows, low), shape)
+    return reshape((gather(rows, low) + gather(rows, high)) / 2, shape)

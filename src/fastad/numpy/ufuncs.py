@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fastad._core import cast, is_array, value_of
+from fastad._core import Array, cast, is_array, predicate, select, value_of
+from fastad._ops import OPS
 from fastad._record import implements
 
 __all__ = ["divmod", "float_power", "ldexp", "modf"]
@@ -18,13 +19,13 @@ def divmod(x, y):
 def modf(x):
     """Fractional part (derivative 1) and integer part (derivative 0)."""
     whole = np.trunc(x)
-    return np.where(np.isinf(x), np.copysign(0.0, x), x - whole), whole
+    return select(predicate(OPS["ISINF"].number, x), np.copysign(0.0, x), x - whole), whole
 
 
 @implements(np.ldexp)
 def ldexp(x, exponent):
     """``x * 2**exponent`` for integer exponents."""
-    exponent = np.asarray(value_of(exponent))
+    exponent = exponent if type(exponent) is Array else np.asarray(value_of(exponent))
     if exponent.dtype.kind not in "iu":
         raise TypeError(f"ldexp: expected an integer exponent, got dtype {exponent.dtype}")
     return x * np.exp2(exponent.astype(np.float64))

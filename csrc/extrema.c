@@ -1,0 +1,187 @@
+/* extrema.c: kernels of MAX_TO and MIN_TO. */
+#include <math.h>
+
+#include "array.h"
+
+enum { LANES = 32 };
+
+/* A NaN is better than anything, and stays. Without branches, so that the compiler vectorises them. */
+#define LARGER(X, Y)  (((X) > (Y)) | ((X) != (X)))
+#define SMALLER(X, Y) (((X) < (Y)) | ((X) != (X)))
+
+#define EXTREMUM(NAME, T, BETTER)                                                           \
+    FAD_SIMD static T NAME##_of_line(const T *x, ptrdiff_t count, T best)                   \
+    {                                                                                       \
+        ptrdiff_t i = 0;                                                                    \
+        if (count >= LANES) {                                                               \
+            T part[LANES];                                                                  \
+            for (int k = 0; k < LANES; k++)                                                 \
+                part[k] = x[k];                                                             \
+            for (i = LANES; i + LANES <= count; i += LANES)                                 \
+                for (int k = 0; k < LANES; k++)                                             \
+                    part[k] = BETTER(x[i + k], part[k]) ? x[i + k] : part[k];               \
+            for (int k = 0; k < LANES; k++)                                                 \
+                best = BETTER(part[k], best) ? part[k] : best;                              \
+        }                                                                                   \
+        for (; i < count; i++)                                                              \
+            best = BETTER(x[i], best) ? x[i] : best;                                        \
+        return best;                                                                        \
+    }                                                                                       \
+    FAD_SIMD static void NAME##_of_rows(T *restrict to, const T *restrict x, ptrdiff_t n)   \
+    {                                                                                       \
+        for (ptrdiff_t i = 0; i < n; i++)                                                   \
+            to[i] = BETTER(x[i], to[i]) ? x[i] : to[i];                                     \
+    }                                                                                       \
+    static void NAME(void *context, char **data, ptrdiff_t count, const ptrdiff_t *steps)   \
+    {                                                                                       \
+        const ptrdiff_t size = sizeof(T);                                                   \
+        (void)context;                                                                      \
+        if (steps[1] == size && steps[0] == 0) {                                            \
+            *(T *)data[0] = NAME##_of_line((const T *)data[1], count, *(const T *)data[0]); \
+        } else if (steps[1] == size && steps[0] == size) {                                  \
+            NAME##_of_rows((T *)data[0], (const T *)data[1], count);                        \
+        } else {                                                                            \
+            for (ptrdiff_t i = 0; i < count; i++) {                                         \
+                T *to = (T *)(data[0] + i * steps[0]);                                      \
+                const T *x = (const T *)(data[1] + i * steps[1]);                           \
+                *to = BETTER(*x, *to) ? *x : *to;                                           \
+            }                                                                               \
+        }                                                                                   \
+    }
+EXTREMUM(max_f64, double, LARGER)
+EXTREMUM(max_f32, float, LARGER)
+EXTREMUM(max_i64, int64_t, LARGER)
+EXTREMUM(max_bool, uint8_t, LARGER)
+EXTREMUM(min_f64, double, SMALLER)
+EXTREMUM(min_f32, float, SMALLER)
+EXTREMUM(min_i64, int64_t, SMALLER)
+EXTREMUM(min_bool, uint8_t, SMALLER)
+
+static void fill(const fad_array *to, bool largest)
+{
+    size_t n = to->shape->size;
+    for (size_t i = 0; i < n; i++)
+        switch (to->dtype) {
+        case FAD_F64:
+            ((double *)to->data)[i] = largest ? -(double)INFINITY : (double)INFINITY;
+            break;
+        case FAD_F32:
+            ((float *)to->data)[i] = largest ? -INFINITY : INFINITY;
+            break;
+        case FAD_I64:
+            ((int64_t *)to->data)[i] = largest ? INT64_MIN : INT64_MAX;
+            break;
+        default:
+            ((uint8_t *)to->data)[i] = !largest;
+        }
+}
+
+void fad_extremum(const fad_array *to, const fad_array *from, bool largest)
+{
+    static const fad_nest_body bodies[2][FAD_DTYPE_COUNT] = {
+        {min_f64, min_f32, min_i64, min_bool},
+        {max_f64, max_f32, max_i64, max_bool},
+    };
+    const fad_array *arrays[] = {to, from};
+    char *data[] = {to->data, from->data};
+    fad_nest nest;
+    fill(to, largest);
+    fad_nest_init(&nest, from->shape, 2, arrays);
+    fad_nest_run(&nest, data, bodies[largest][to->dtype], NULL);
+}
+
+/* --- ties --- */
+
+/* Whether `x` takes part in the extremum `v`: equal to it, or a NaN as well (where `x` is one, `v` is). */
+#define TIES(X, V) (((X) == (V)) | ((X) != (X)))
+
+/* data: counts, x, extrema */
+#define COUNT(NAME, T)                                                                        \
+    FAD_SIMD static double NAME##_of_line(const T *x, T v, ptrdiff_t n)                       \
+    {                                                                                         \
+        int64_t count = 0;                                                                    \
+        for (ptrdiff_t i = 0; i < n; i++)                                                     \
+            count += TIES(x[i], v);                                                           \
+        return (double)count;                                                                 \
+    }                                                                                         \
+    static void NAME(void *context, char **data, ptrdiff_t n, const ptrdiff_t *steps)         \
+    {                                                                                         \
+        (void)context;                                                                        \
+        if (steps[0] == 0 && steps[1] == (ptrdiff_t)sizeof(T)) {                              \
+            *(double *)data[0] += NAME##_of_line((const T *)data[1], *(const T *)data[2], n); \
+            return;                                                                           \
+        }                                                                                     \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                   \
+            T x = *(const T *)(data[1] + i * steps[1]), v = *(const T *)(data[2] + i * steps[2]); \
+            *(double *)(data[0] + i * steps[0]) += TIES(x, v);                                \
+        }                                                                                     \
+    }
+COUNT(count_f64, double)
+COUNT(count_f32, float)
+
+/* data: shares (so far the counts), cotangents */
+#define DIVIDE(NAME, T)                                                                       \
+    static void NAME(void *context, char **data, ptrdiff_t n, const ptrdiff_t *steps)         \
+    {                                                                                         \
+        (void)context;                                                                        \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                   \
+            double *share = (double *)(data[0] + i * steps[0]);                               \
+            *share = *(const T *)(data[1] + i * steps[1]) / *share;                           \
+        }                                                                                     \
+    }
+DIVIDE(divide_f64, double)
+DIVIDE(divide_f32, float)
+
+/* data: result, x, extrema, shares; context: whether to add to the result */
+#define SHARE(NAME, T)                                                                                \
+    FAD_SIMD static void NAME##_of_line(T *restrict to, const T *restrict x, T v, T share, ptrdiff_t n, bool add) \
+    {                                                                                                 \
+        if (add)                                                                                      \
+            for (ptrdiff_t i = 0; i < n; i++)                                                         \
+                to[i] += TIES(x[i], v) ? share : (T)0;                                                \
+        else                                                                                          \
+            for (ptrdiff_t i = 0; i < n; i++)                                                         \
+                to[i] = TIES(x[i], v) ? share : (T)0;                                                 \
+    }                                                                                                 \
+    static void NAME(void *context, char **data, ptrdiff_t n, const ptrdiff_t *steps)                 \
+    {                                                                                                 \
+        const ptrdiff_t size = sizeof(T);                                                             \
+        bool add = *(const bool *)context;                                                            \
+        if (steps[0] == size && steps[1] == size && steps[2] == 0) {                                  \
+            NAME##_of_line((T *)data[0], (const T *)data[1], *(const T *)data[2], (T)*(double *)data[3], n, add); \
+            return;                                                                                   \
+        }                                                                                             \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                           \
+            T *to = (T *)(data[0] + i * steps[0]);                                                    \
+            T x = *(const T *)(data[1] + i * steps[1]), v = *(const T *)(data[2] + i * steps[2]);     \
+            T share = TIES(x, v) ? (T)*(const double *)(data[3] + i * steps[3]) : (T)0;               \
+            *to = add ? *to + share : share;                                                          \
+        }                                                                                             \
+    }
+SHARE(share_f64, double)
+SHARE(share_f32, float)
+
+static void run(const fad_shape *shape, size_t count, const fad_array *const *arrays, fad_nest_body body, void *context)
+{
+    char *data[FAD_MAX_OPERANDS];
+    fad_nest nest;
+    for (size_t k = 0; k < count; k++)
+        data[k] = arrays[k]->data;
+    fad_nest_init(&nest, shape, count, arrays);
+    fad_nest_run(&nest, data, body, context);
+}
+
+void fad_extremum_shares(const fad_array *shares, const fad_array *g, const fad_array *extrema, const fad_array *x)
+{
+    const fad_array *ties[] = {shares, x, extrema}, *quotient[] = {shares, g};
+    fad_fill_zero(shares);
+    run(x->shape, 3, ties, x->dtype == FAD_F64 ? count_f64 : count_f32, NULL);
+    run(shares->shape, 2, quotient, g->dtype == FAD_F64 ? divide_f64 : divide_f32, NULL);
+}
+
+void fad_extremum_share(const fad_array *to, const fad_array *x, const fad_array *extrema, const fad_array *shares,
+                        bool add)
+{
+    const fad_array *all[] = {to, x, extrema, shares};
+    run(x->shape, 4, all, x->dtype == FAD_F64 ? share_f64 : share_f32, &add);
+}
