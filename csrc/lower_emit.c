@@ -212,7 +212,7 @@ static void note_reading(void *context, uint32_t node)
         e->last[l->number[node]] = e->time;
     if (l->source[root] == FAD_FROM_REGION) {
         const fad_region *r = &l->regions[e->region];
-        bool whole = l->window[node] == FAD_NO_INDEX;
+        bool whole = l->window[node] == FAD_NO_INDEX && fad_lower_is_array(l, node); /* scalars are read from memory */
         if (r->kind != FAD_STEP_REGION || l->region[root] != e->region || !whole)
             l->in_memory[root] = 1;
     } else if (l->source[root] == FAD_FROM_CONSTANT && s->status == FAD_OK) {

@@ -389,6 +389,7 @@ class Compiled:
         if not callable(function):
             raise TypeError(f"f: expected a function, got {type(function).__name__}")
         functools.update_wrapper(self, function)
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.function, self.options = function, options
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
