@@ -165,7 +165,7 @@ static fad_status place_constant(emitter *e, uint32_t node)
         return FAD_OK;
     e->state[node] |= HAS_ROOM;
     const fad_array *array = e->tape->values[node].array;
-    if (fad_trace_repeats(array))
+    if (fad_repeats(array))
         return add_constant(e, array->data, fad_itemsize(array->dtype), &e->where[node]);
     if (fad_contiguous(array))
         return add_constant(e, array->data, (size_t)bytes_of(e, node), &e->where[node]);

@@ -94,7 +94,7 @@ transforms:   errors numpy _core _record _reverse _containers _calls
 matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
 batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
-compile:      numpy _core _containers _record _program
+compile:      errors numpy _core _containers _record _program
 check:        errors numpy _core _containers transforms
 __init__:     errors _core _ops _functions tape transforms matrices batching function compile
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__

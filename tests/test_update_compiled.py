@@ -1,4 +1,4 @@
-"""Functions that write into arrays, compiled: recorded once, replayed at other inputs, and what they were bit for bit."""
+"""Functions that write into arrays, compiled: bit for bit what was recorded, at other inputs too."""
 
 import numpy as np
 import pytest
@@ -184,13 +184,6 @@ def masks_and_places(x):
     return y
 
 
-def a_sum_of_one(x):
-    """A scalar that is the one element of an array which nobody else reads."""
-    y = np.zeros_like(x)
-    y[2] = np.sum(-x[1:2] * x[0])
-    return y
-
-
 def narrow(x):
     y = np.zeros(len(x), np.float32) * x.astype(np.float32)
     for i in range(1, len(x)):
@@ -199,10 +192,27 @@ def narrow(x):
 
 
 FUNCTIONS = [
-    elements, from_the_end, longer_than_one_looks_back, rows, columns, heat, table, sums_of_what_was_written,
-    overlapping, substitution, elimination, older_sums, copies, constants_and_then_not, constants_are_parts,
-    a_view_that_was_returned, through_views, swaps, masks_and_places, a_sum_of_one, narrow,
-]  # fmt: skip
+    elements,
+    from_the_end,
+    longer_than_one_looks_back,
+    rows,
+    columns,
+    heat,
+    table,
+    sums_of_what_was_written,
+    overlapping,
+    substitution,
+    elimination,
+    older_sums,
+    copies,
+    constants_and_then_not,
+    constants_are_parts,
+    a_view_that_was_returned,
+    through_views,
+    swaps,
+    masks_and_places,
+    narrow,
+]
 
 
 # --- paths that depend on what was written -------------------------------------------------------
@@ -296,6 +306,17 @@ def test_second_derivatives_and_tangents(f):
         np.testing.assert_allclose(fad.jvp(compiled, (x,), (POINTS[2],)), jvp, rtol=rtol, atol=rtol)
 
 
+def test_a_scalar_that_is_an_array_of_one_element():
+    """Its second derivative stores what a region over one element has in a strip."""
+
+    def f(x):
+        a = np.outer(x, x)
+        return np.sum(a[1, 1:] - a[1, 0] * a[0, 1:])
+
+    x = np.array([0.9, 1.1])
+    np.testing.assert_allclose(fad.hessian(fad.compile(f))(x), fad.hessian(f)(x), rtol=1e-12)
+
+
 def test_arguments_are_not_written_to():
     @fad.compile
     def f(x):
@@ -321,6 +342,30 @@ def test_arguments_that_are_written_to_are_differentiated():
         expected = fad.value_and_grad(f)(x)
         np.testing.assert_allclose(compiled[0], expected[0])
         np.testing.assert_allclose(compiled[1], expected[1])
+
+
+def test_large_arguments():
+    """Recorded without values: chains of writes need none."""
+
+    def f(x):
+        y, weights = np.zeros_like(x), np.zeros_like(x)
+        weights[0], weights[1:] = 2.0, 0.5
+        kept = weights * 1.0
+        weights[3] = 4.0
+        y[::2] = x[1::2]
+        part = y[10:90].reshape(8, 10)
+        part[2] *= x[:10]
+        part.T[4] += part[:, 3]
+        for i in range(1, 40):
+            y[i] += np.sin(y[i - 1])
+        kept[5:7] = y[5]
+        return weights * y + kept
+
+    compiled, slope = fad.compile(f, strict=True), fad.grad(fad.compile(weighed(f)))
+    for x in np.cos(np.arange(4800.0)).reshape(2, 2400):
+        np.testing.assert_array_equal(compiled(x), recorded(f, x))
+        np.testing.assert_allclose(slope(x), fad.grad(weighed(f))(x), rtol=1e-11, atol=1e-12)
+    assert compiled.cache_info().recordings == 1
 
 
 @pytest.mark.parametrize("seed", SEEDS)

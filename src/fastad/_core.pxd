@@ -25,6 +25,7 @@ cdef extern from "fastad.h" nogil:
         FAD_IS_VERSION
         FAD_IS_OWNED
         FAD_IS_DYNAMIC
+        FAD_INHERITED
         FAD_NODE_NONE
         FAD_MAX_NDIM
         FAD_MANY

@@ -20,7 +20,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from fastad.errors import LaneError, TapeError
+from fastad.errors import LaneError, TapeError, ValuesNeeded
 
 cnp.import_array()
 

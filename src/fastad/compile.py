@@ -24,10 +24,12 @@ from fastad._core import Array
 from fastad._core import memory_limit as _memory_limit
 from fastad._program import MISS, Decision, Path, Program, Replay, Trace
 from fastad._record import current_recorder, recording
+from fastad.errors import ValuesNeeded
 
 __all__ = ["CacheInfo", "Compiled", "compile"]
 
 MOST_PATHS = 128
+WORTH_A_DRY_RUN = 1000  # elements of the inputs
 
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
 PASSES = ("simplify", "reassociate", "roll", "simplify")
@@ -267,11 +269,20 @@ class _Recorded(NamedTuple):
 
 
 def _record(function, arguments):
-    """Trace `function` at the given arguments."""
+    """Trace `function` at the given arguments: its form alone where that is worth a try, else with values."""
+    if sum(np.size(leaf) for leaf in arguments.inputs) >= WORTH_A_DRY_RUN:
+        try:
+            return _record_once(function, arguments, dry=True)
+        except ValuesNeeded:
+            pass
+    return _record_once(function, arguments, dry=False)
+
+
+def _record_once(function, arguments, dry):
     recorder = _core.Recorder()
     recorder.open(_memory_limit())
     try:
-        recorder.trace()
+        recorder.trace(dry)
         with recording(recorder):
             inputs = [recorder.input(leaf) for leaf in arguments.inputs]
             nodes = [x.node for x in inputs]

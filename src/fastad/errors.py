@@ -3,6 +3,10 @@
 __all__ = ["LaneError", "TapeError"]
 
 
+class ValuesNeeded(BaseException):  # noqa: N818 - no error: a recording without values starts again with them
+    """A value was asked for while only the form of a function is recorded. Never seen by a user."""
+
+
 class TapeError(RuntimeError):
     """A tape was used as it cannot be: after it closed, from another thread, past its limit.
 

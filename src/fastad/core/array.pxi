@@ -65,7 +65,7 @@ cdef class Array:
         else:
             self.recorder.check(fad_record_reshape(tape, self.base.node, tape.shapes[self.view_aux], &self.node),
                                 "view")
-        self.active = tape.nodes[self.node].flags & FAD_IS_ACTIVE
+        self.active = tape.nodes[self.node].flags & FAD_INHERITED
         self.base_version = self.base.version
         self.version += 1
         return 0
@@ -96,7 +96,7 @@ cdef class Array:
         cdef const fad_shape *whole
         while True:
             a.node = node
-            a.active = tape.nodes[node].flags & FAD_IS_ACTIVE
+            a.active = tape.nodes[node].flags & FAD_INHERITED
             a.version += 1
             if a.base is None:
                 return 0
@@ -157,7 +157,7 @@ cdef class Array:
     @property
     def active(self):
         self.readable()
-        return bool(self.active)
+        return bool(self.active & FAD_IS_ACTIVE)
 
     @property
     def recorder(self):
@@ -215,7 +215,7 @@ cdef class Array:
     cdef object number(self, str what):
         self.readable()
         self.recorder.read_check(self.node)
-        if self.active:
+        if self.active & FAD_IS_ACTIVE:
             raise TypeError(f"{what} of a recorded value would drop its derivative: use fastad's or NumPy's functions "
                             "(np.sin, fad.sin, ...), write it into np.zeros_like(x) rather than np.zeros(n), or take "
                             "fad.stop_gradient(x) where a constant is meant")
@@ -241,7 +241,7 @@ cdef class Array:
         return int(self.number("an index"))
 
     def item(self, *args):
-        return self.number("item()") if self.active else np.asarray(self.value).item(*args)
+        return self.number("item()") if self.active & FAD_IS_ACTIVE else np.asarray(self.value).item(*args)
 
     def tolist(self):
         if self.ndim == 0:
@@ -250,7 +250,7 @@ cdef class Array:
 
     def __array__(self, dtype=None, copy=None):
         self.readable()
-        if self.active or fad_is_float(fad_node_dtype(self.recorder.tape, self.node)) and self.active:
+        if self.active & FAD_IS_ACTIVE:
             if self.scalar and (dtype is None or dtype == object):
                 box = np.empty((), dtype=object)
                 box[()] = self

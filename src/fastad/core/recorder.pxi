@@ -199,14 +199,20 @@ cdef class Recorder:
 
     # --- guards ---
 
-    def trace(self):
-        """From now on, note every value that reaches Python: what was decided by it holds only where it is the same."""
+    def trace(self, bint dry=False):
+        """From now on, note every value that reaches Python: what was decided by it holds only where it is the same.
+
+        `dry`: compute nothing that depends on an input, and raise ValuesNeeded where such a value is asked for.
+        """
         self.tracing = True
+        self.tape.dry = dry
         self.guards = []
 
     cdef int asked(self, uint32_t node) except -1:
         """The value of `node` is about to reach Python."""
         self.read_check(node)
+        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
+            raise ValuesNeeded
         if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
             self.guards.append((node, np.asarray(self.value_of(node)).tobytes()))
         return 0
@@ -216,6 +222,8 @@ cdef class Recorder:
     cdef object value_of(self, uint32_t node):
         cdef fad_array array
         cdef cnp.ndarray before
+        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
+            raise ValuesNeeded
         if not fad_is_array(self.tape, node):
             return self.tape.values[node].number
         array = fad_value_array(self.tape, node)
@@ -268,7 +276,8 @@ cdef class Recorder:
             dims[i] = a.shape[i]
         self.check(fad_shape_intern(self.tape, a.ndim, dims, &shape), "constant")
         self.check(fad_new_array(self.tape, op, flags, 0, 0, 0, dtype, shape, &node), "constant")
-        memcpy(self.tape.values[node].array.data, cnp.PyArray_DATA(a), cnp.PyArray_NBYTES(a))
+        if self.tape.values[node].array.data != NULL:
+            memcpy(self.tape.values[node].array.data, cnp.PyArray_DATA(a), cnp.PyArray_NBYTES(a))
         return node
 
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe:
@@ -308,11 +317,16 @@ cdef class Recorder:
 
     def input(self, value):
         """An argument of a function that is traced: a variable, of integers or truth values as well."""
+        cdef unsigned flags
         array = np.asarray(value)
-        if array.dtype.kind == "f":
-            return self.variable(value)
         self.require_open()
-        return wrap(self, self.constant_array(array, FAD_VARIABLE, 0))
+        flags = FAD_INHERITED if array.dtype.kind == "f" else FAD_IS_DYNAMIC
+        return wrap(self, self.constant_array(array, FAD_VARIABLE, flags))
+
+    @property
+    def dry(self):
+        """Whether only the form is recorded of what depends on an input."""
+        return bool(self.tape.dry)
 
     def variable(self, value):
         """A new variable with the given value."""
