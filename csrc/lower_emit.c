@@ -3,7 +3,7 @@
 #include "lower.h"
 #include "try.h"
 
-enum { LINE = FAD_CACHE_LINE, CLASSES = 256, STRIP_BUDGET = 3 << 13, SHORTEST = 64, LONGEST = 1024 };
+enum { LINE = FAD_CACHE_LINE, CLASSES = 256, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
 
 typedef struct free_block {
     struct free_block *next;
@@ -212,7 +212,7 @@ static void note_reading(void *context, uint32_t node)
         e->last[l->number[node]] = e->time;
     if (l->source[root] == FAD_FROM_REGION) {
         const fad_region *r = &l->regions[e->region];
-        bool whole = l->window[node] == FAD_NO_INDEX && fad_lower_is_array(l, node); /* scalars are read from memory */
+        bool whole = l->window[node] == FAD_NO_INDEX && fad_lower_is_array(l, node); /* a scalar is read from memory */
         if (r->kind != FAD_STEP_REGION || l->region[root] != e->region || !whole)
             l->in_memory[root] = 1;
     } else if (l->source[root] == FAD_FROM_CONSTANT && s->status == FAD_OK) {
@@ -463,34 +463,6 @@ static fad_status emit_elementwise(emitter *e, uint32_t node)
     return add_instruction(e, &i);
 }
 
-static fad_status emit_nsum(emitter *e, uint32_t node)
-{
-    const fad_list *terms = e->tape->side[e->tape->nodes[node].aux];
-    const fad_shape *shape = fad_lower_shape(e->l, node);
-    int dtype = fad_lower_dtype(e->l, node);
-    fad_argument sum, result;
-    TRY(operand(e, terms->nodes[0], shape, dtype, &sum));
-    for (size_t k = 1; k < terms->count || k == 1; k++) {
-        fad_instruction add = {.code = FAD_DO_OP, .dtype = (uint8_t)dtype, .count = 3, .op = FAD_ADD};
-        add.arguments[0] = sum;
-        if (k < terms->count) {
-            TRY(operand(e, terms->nodes[k], shape, dtype, &add.arguments[1]));
-        } else { /* a sum of one term */
-            uint64_t zero = 0;
-            fad_argument nothing = {FAD_AT_FIXED, (uint8_t)dtype, 0, FAD_IN_CONSTANTS, 0};
-            TRY(add_constant(e, &zero, sizeof zero, &nothing.offset));
-            add.arguments[1] = nothing;
-        }
-        if (k + 1 >= terms->count)
-            TRY(result_of(e, node, &result));
-        else
-            TRY(new_strip(e, dtype, &result));
-        add.arguments[2] = sum = result;
-        TRY(add_instruction(e, &add));
-    }
-    return FAD_OK;
-}
-
 /* CAST, and copies of what is not dense. */
 static fad_status emit_copy(emitter *e, uint32_t node, uint32_t from)
 {
@@ -498,6 +470,29 @@ static fad_status emit_copy(emitter *e, uint32_t node, uint32_t from)
     TRY(operand(e, from, fad_lower_shape(e->l, from), fad_lower_dtype(e->l, from), &i.arguments[0]));
     TRY(result_of(e, node, &i.arguments[1]));
     return add_instruction(e, &i);
+}
+
+static fad_status emit_nsum(emitter *e, uint32_t node)
+{
+    const fad_list *terms = e->tape->side[e->tape->nodes[node].aux];
+    const fad_shape *shape = fad_lower_shape(e->l, node);
+    int dtype = fad_lower_dtype(e->l, node);
+    fad_argument sum, result;
+    if (terms->count == 1)
+        return emit_copy(e, node, terms->nodes[0]);
+    TRY(operand(e, terms->nodes[0], shape, dtype, &sum));
+    for (size_t k = 1; k < terms->count; k++) {
+        fad_instruction add = {.code = FAD_DO_OP, .dtype = (uint8_t)dtype, .count = 3, .op = FAD_ADD};
+        add.arguments[0] = sum;
+        TRY(operand(e, terms->nodes[k], shape, dtype, &add.arguments[1]));
+        if (k + 1 == terms->count)
+            TRY(result_of(e, node, &result));
+        else
+            TRY(new_strip(e, dtype, &result));
+        add.arguments[2] = sum = result;
+        TRY(add_instruction(e, &add));
+    }
+    return FAD_OK;
 }
 
 static fad_status emit_gather(emitter *e, uint32_t node)
@@ -611,7 +606,8 @@ static void place_strips(const fad_instruction *at, size_t i, const uint32_t *la
 {
     const fad_argument *a = at->arguments, *own = &a[at->count - 1];
     uint32_t dying[4], dying_count = 0;
-    for (int k = 0; k + 1 < at->count || (k < at->count && place[own->offset] != FAD_NO_INDEX); k++) {
+    bool only_read = is_strip(own) && place[own->offset] != FAD_NO_INDEX; /* what is stored */
+    for (int k = 0; k < at->count - !only_read; k++) {
         if (!is_strip(&a[k]) || last[a[k].offset] != i)
             continue;
         bool seen = false;
@@ -703,7 +699,10 @@ static fad_status emit_region(emitter *e, const fad_region *r)
     size_t bytes = (size_t)step.strips * step.strip * sizeof(double);
     if (bytes > e->program->strip_bytes)
         e->program->strip_bytes = bytes;
-    return r->n ? push(e, &e->steps, &step) : FAD_OK;
+    if (r->n)
+        return push(e, &e->steps, &step);
+    e->instructions.count = e->first_instruction; /* of no elements: nothing to do */
+    return FAD_OK;
 }
 
 /* --- scalars --- */

@@ -75,6 +75,7 @@ cdef extern from "fastad.h" nogil:
         uint8_t arity
         uint8_t kind
         uint8_t aux
+        const char *value
         const char *domains[2]
         const char *partials[3]
         const char *doc
@@ -170,6 +171,7 @@ cdef extern from "fastad.h" nogil:
         FAD_STEP_ZERO
         FAD_STEP_MATMUL
         FAD_STEP_CUMSUM
+        FAD_STEP_EXTREMUM
     ctypedef struct fad_argument:
         uint8_t place
         uint8_t dtype
@@ -225,7 +227,8 @@ cdef extern from "fastad.h" nogil:
         int64_t *numbers
         fad_guard *guards
         char *constants
-        size_t input_count, output_count, step_count, instruction_count, scalar_count, guard_count
+        size_t input_count, output_count, step_count, instruction_count, scalar_count, guard_count, call_count
+        fad_call *calls
         size_t workspace_bytes, strip_bytes, constant_bytes, node_count
 
     ctypedef struct fad_tape:
@@ -241,6 +244,8 @@ cdef extern from "fastad.h" nogil:
         bint dry
         fad_custom_host host
         uint64_t generation
+        const fad_loops *loops
+        fad_allocator allocator
 
     ctypedef union fad_adjoint:
         double number
@@ -335,11 +340,21 @@ cdef extern from "fastad.h" nogil:
     enum:
         FAD_DO_GATHER
     fad_status fad_lower(const fad_trace *trace, const char *seen, bint strict, fad_program **out)
+    fad_status fad_trace_copy(fad_tape *to, const fad_tape *source, uint32_t node, const uint32_t *map, uint32_t *out)
     void fad_program_destroy(fad_program *program)
     size_t fad_program_bytes(const fad_program *program)
     void fad_program_prepare(const fad_program *program, char *workspace)
     fad_status fad_program_run(const fad_program *program, char *workspace, char **inputs, char **outputs,
                                size_t *failed)
+    ctypedef struct fad_fault:
+        const char *part
+        size_t at
+        const char *reason
+        char detail[40]
+    bint fad_program_verify(const fad_program *program, fad_fault *fault)
+    fad_status fad_program_write(const fad_program *program, char *to, size_t room, size_t *size)
+    fad_status fad_program_read(const char *bytes, size_t size, const fad_allocator *allocator, const fad_loops *loops,
+                                fad_program **out, fad_fault *fault)
 
     bint fad_verify(const fad_tape *tape, size_t *node, const char **reason)
     void fad_dump(const fad_tape *tape, size_t start, size_t stop,
@@ -351,6 +366,9 @@ cdef extern from "scalar.h" nogil:
     double fad_scalar_partial(int op, int k, double X, double Y, double Z, double V)
     double fad_scalar_tangent(int op, const double *x, const double *y, const double *z, const double *v,
                               double tx, double ty, double tz)
+
+
+cdef class Array
 
 
 cdef class Recorder:
@@ -365,9 +383,16 @@ cdef class Recorder:
     cdef public object lanes       # while a vmap is under way: which nodes differ from lane to lane (_batch.Lanes)
     cdef readonly bint tracing     # values that reach Python are noted in `guards`
     cdef readonly list guards      # (node, bytes of its value)
+    cdef Recorder inner            # of a body that is recorded apart, meanwhile: see core/bodies.pxi
+    cdef Recorder outer            # of what a body stands in, meanwhile
+    cdef unsigned long outer_thread
+    cdef dict captured             # of a body: node of each outer Array that it reads; None: it may read none
+    cdef readonly list captures    # these Arrays
     cdef object __weakref__
 
     cdef int check(self, fad_status status, str what) except -1
+    cdef uint32_t capture(self, Array a) except? 0xfffffffe
+    cdef bint is_captured(self, uint32_t node)
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe
     cdef object value_of(self, uint32_t node)

@@ -19,16 +19,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastad import _core
+from fastad._bodies import hinted
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import Array
 from fastad._core import memory_limit as _memory_limit
 from fastad._program import MISS, Decision, Path, Program, Replay, Trace
 from fastad._record import current_recorder, recording
-from fastad.errors import ValuesNeeded
+from fastad.errors import UnknownPath, ValuesNeeded
 
 __all__ = ["CacheInfo", "Compiled", "compile"]
 
 MOST_PATHS = 128
+MOST_HINTS = 32  # of paths through the body of a loop
 WORTH_A_DRY_RUN = 1000  # elements of the inputs
 
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
@@ -369,6 +371,8 @@ class _Stages:
     def lowered(self, trace):
         """The program of a trace."""
         program = trace.lowered(self.strict)
+        if _core.build_info()["debug"]:
+            program.verify()
         self.tell("lower", program.instructions + program.scalars, "instructions")
         return program
 
@@ -404,6 +408,8 @@ class Compiled:
         self.function, self.options = function, options
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
+        self._hints: dict[Any, list[Any]] = {}
+        self._origin: tuple[Any, ...] | None = None  # of a transform: how it is made again
         self.clear()
 
     def clear(self) -> None:
@@ -421,7 +427,10 @@ class Compiled:
     def __call__(self, *args, **kwargs):
         self._calls += 1
         if self._replay is not None and not kwargs and current_recorder() is None:
-            result = self._replay(args)
+            try:
+                result = self._replay(args)
+            except UnknownPath:
+                result = MISS
             if result is not MISS:
                 return result
         return self._call(args, kwargs)
@@ -433,13 +442,19 @@ class Compiled:
         paths = self._paths.get(arguments.key)
         path = paths.last if paths is not None else None
         while path is not None:
-            outcome = path.program(*arguments.inputs)
+            try:
+                outcome = path.program(*arguments.inputs)
+            except UnknownPath as unknown:  # of a loop inside: what it closes over is recorded anew
+                hints = self._hints.setdefault(unknown.key, [])
+                hints[:] = [unknown.values, *hints[: MOST_HINTS - 1]]
+                break
             if isinstance(outcome, list):
                 paths.last = path
                 self._remember(path, arguments)
                 return path.packed(outcome)
             path = path.other(*outcome)
-        return self._first_call(args, kwargs, arguments)
+        with hinted(self._hints):
+            return self._first_call(args, kwargs, arguments)
 
     def _remember(self, path, arguments):
         if not arguments.kwargs and len(arguments.inputs) == len(arguments.forms):
@@ -449,7 +464,10 @@ class Compiled:
         path = self._compiled(arguments)
         if path is None:
             return self.function(*args, **kwargs)
-        outcome = path.program(*arguments.inputs)
+        try:
+            outcome = path.program(*arguments.inputs)
+        except UnknownPath:
+            return self.function(*args, **kwargs)
         if not isinstance(outcome, list):
             # A value that decides was computed in another order and rounded otherwise.
             path = self._compiled(arguments, strict=True)
@@ -544,7 +562,31 @@ class Compiled:
             if transform.__name__ in ("grad", "value_and_grad"):
                 self._derived[key] = _CompiledGradient(function, self.options, self.function, transform.__name__,
                                                        *args, **dict(keywords))
+            self._derived[key]._origin = (self, *key, along)
         return self._derived[key]
+
+    def __reduce__(self):
+        """Pickled by reference, as functions are; programs are made again where it is loaded."""
+        if self._origin is not None:
+            parent, transform, *options = self._origin
+            public = _named(transform.__module__, transform.__qualname__)
+            return _transformed_again, (parent, public, *options)
+        if _named(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # a decorated function: its name
+        return Compiled, (self.function, self.options)
+
+
+def _named(module, qualname):
+    """What a module calls so, or None."""
+    try:
+        return operator.attrgetter(qualname)(sys.modules[module])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _transformed_again(compiled, public, args, keywords, along):
+    """A transform of a compiled function, when it is unpickled."""
+    return compiled._transformed(public.__wrapped__, args, keywords, along)
 
 
 class _CompiledGradient(Compiled):

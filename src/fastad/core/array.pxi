@@ -71,7 +71,12 @@ cdef class Array:
         return 0
 
     cdef int writable(self) except -1:
+        """Raise what writing to this Array would raise later, half done."""
+        cdef Array a = self
         self.readable()
+        while a is not None:
+            refuse_outer(a)
+            a = a.base
         if self.depth > DEEPEST_VIEW:
             raise TapeError(f"writing to a view of more than {DEEPEST_VIEW} views of each other: copy it first")
         self.detach()
@@ -370,6 +375,8 @@ cdef class Array:
         cdef const fad_shape *shape
         cdef uint32_t node = 0
         self.use()
+        if self.recorder.inner is not None:
+            return inside(self)[index]
         if type(index) is int and not self.scalar:
             shape = fad_node_shape(self.recorder.tape, self.node)
             if shape.ndim == 1 and fad_node_dtype(self.recorder.tape, self.node) == FAD_F64:

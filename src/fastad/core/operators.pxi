@@ -110,6 +110,9 @@ cdef object compare(object left, object right, int op):
     cdef Array x = <Array>left
     cdef uint32_t nodes[2]
     cdef int dtype
+    if x.recorder is not None and x.recorder.inner is not None:
+        x.readable()
+        left = x = inside(x)
     if x.scalar:
         x.readable()
     if x.scalar and x.recorder.lanes is not None and recordable(right):

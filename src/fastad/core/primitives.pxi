@@ -23,7 +23,7 @@ cdef Array operand(object x):
     cdef int dtype
     if type(x) is Array:
         (<Array>x).use()
-        return <Array>x
+        return inside(<Array>x)
     r = recorder_for((x,))
     return wrap(r, r.lift(x, &dtype))
 
