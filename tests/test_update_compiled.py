@@ -139,6 +139,17 @@ def constants_and_then_not(x):
     return np.concatenate([y * x, first, kept, y[:3] * 2])
 
 
+def constants_that_are_read_in_between(x):
+    """Constants of a chain that goes on, read after and overwritten by what is none."""
+    y = np.zeros_like(x)
+    y[0], y[1] = 2.0, 3.0
+    y[2] = x[0]
+    early = y[0] * x[1] + y[1]
+    y[0] = x[2]
+    y[1] *= x[3]
+    return y * early
+
+
 def constants_are_parts(x):
     """A chain of constants is read element by element while it goes on."""
     weights = np.zeros_like(x)
@@ -206,6 +217,7 @@ FUNCTIONS = [
     older_sums,
     copies,
     constants_and_then_not,
+    constants_that_are_read_in_between,
     constants_are_parts,
     a_view_that_was_returned,
     through_views,

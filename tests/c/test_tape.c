@@ -884,6 +884,102 @@ static void test_writes_in_place(void)
     destroy(tape, &c);
 }
 
+static void test_returning_undoes_writes(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    uint32_t v, y[4], side, part, out;
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(writes(tape, v, y) == FAD_OK);
+    double before[N];
+    memcpy(before, numbers(tape, y[3]), sizeof before);
+    EXPECT(elements(tape, v, 1, 2, 1, &side) == FAD_OK && fad_record_view(tape, v, side, &part) == FAD_OK);
+    fad_bookmark mark = fad_tape_bookmark(tape);
+    size_t bytes = tape->bytes;
+    for (int i = 0; i < 3; i++) {
+        EXPECT(fad_assign_view(tape, y[3], part, side, &out) == FAD_OK);
+        EXPECT(numbers(tape, out) == numbers(tape, y[3]) && numbers(tape, out)[1] == POINT[1]);
+        fad_tape_return(tape, &mark);
+        EXPECT(memcmp(before, numbers(tape, y[3]), sizeof before) == 0 && tape->bytes == bytes);
+        tape->nodes[y[3]].flags |= FAD_IS_OWNED;
+    }
+    destroy(tape, &c);
+}
+
+/* Versions before and after a cut have their values, in two buffers. */
+static void test_a_chain_that_is_cut(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    uint32_t v, y[4];
+    double before[4][N], after[N];
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(writes(tape, v, y) == FAD_OK);
+    for (int i = 1; i < 4; i++) {
+        fad_array array = *tape->values[y[i]].array;
+        array.data = (char *)before[i];
+        fad_rebuild(tape, y[i], &array);
+    }
+    EXPECT(fad_cut(tape, y[1]) == FAD_OK && numbers(tape, y[1]) == numbers(tape, y[3]));
+    EXPECT(fad_cut(tape, y[3]) == FAD_OK && fad_cut(tape, v) == FAD_OK);
+    EXPECT(numbers(tape, y[3]) != numbers(tape, y[2]) && numbers(tape, y[2]) == numbers(tape, y[1]));
+    EXPECT(fad_is_superseded(tape, y[1]) && !fad_is_superseded(tape, y[2]) && !fad_took_over(tape, y[3]));
+    memset(tape->values[y[3]].array->data, 0, sizeof after);
+    for (int i = 1; i < 3; i++) {
+        fad_array array = *tape->values[y[i]].array;
+        array.data = (char *)after;
+        fad_rebuild(tape, y[i], &array);
+        EXPECT(memcmp(before[i], after, sizeof after) == 0);
+    }
+    destroy(tape, &c);
+}
+
+/* A constant of a trace is what it was, not what overwrote it. */
+static void test_overwritten_constants(void)
+{
+    counter c = {0}, d = {0};
+    fad_tape *tape = new_tape(&c, 0), *dry = new_tape(&d, 0);
+    uint32_t x, v, y[3], two, side, out, map[16] = {0};
+    const ptrdiff_t start[2] = {1, 3}, step = 1;
+    EXPECT(variable(tape, 0.7, &x) == FAD_OK && fad_constant(tape, 2.0, &two) == FAD_OK);
+    EXPECT(vector(tape, FAD_CONSTANT, FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(fad_make_view(tape, fad_node_shape(tape, v), 0, &step, &start[0], &step, NULL, &side) == FAD_OK);
+    EXPECT(fad_assign_view(tape, v, two, side, &y[0]) == FAD_OK);
+    EXPECT(fad_make_view(tape, fad_node_shape(tape, v), 0, &step, &start[1], &step, NULL, &side) == FAD_OK);
+    EXPECT(fad_assign_view(tape, y[0], two, side, &y[1]) == FAD_OK);
+    EXPECT(fad_assign_view(tape, y[1], x, side, &y[2]) == FAD_OK);
+    EXPECT(numbers(tape, y[2]) == numbers(tape, y[1]) && numbers(tape, y[1]) == numbers(tape, y[0]));
+    fad_trace trace = {.tape = tape, .input_count = 1, .output_count = 1, .inputs = &x, .outputs = &y[2]};
+    EXPECT(fad_trace_mark(&trace) == FAD_OK);
+    EXPECT(fad_is_superseded(tape, y[0]) && !fad_is_superseded(tape, y[1]) && !fad_is_superseded(tape, y[2]));
+    EXPECT(numbers(tape, y[1])[1] == 2.0 && numbers(tape, y[1])[3] == 2.0 && numbers(tape, y[2])[3] == 0.7);
+    dry->dry = true;
+    EXPECT(fad_trace_copy(dry, tape, y[1], map, &out) == FAD_OK && numbers(dry, out)[3] == 2.0);
+    destroy(tape, &c);
+    destroy(dry, &d);
+}
+
+/* On a dry tape nothing that depends on an input has memory, nor takes it over. */
+static void test_writes_on_a_dry_tape(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    uint32_t x, two, v, y[4], side;
+    const fad_shape *shape;
+    const ptrdiff_t n = N;
+    tape->dry = true;
+    EXPECT(fad_shape_intern(tape, 1, &n, &shape) == FAD_OK && fad_constant(tape, 2.0, &two) == FAD_OK);
+    EXPECT(fad_new_array(tape, FAD_VARIABLE, FAD_INHERITED, 0, 0, 0, FAD_F64, shape, &x) == FAD_OK);
+    EXPECT(vector(tape, FAD_CONSTANT, FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(elements(tape, v, 0, N, 1, &side) == FAD_OK);
+    EXPECT(fad_assign_view(tape, v, v, side, &y[0]) == FAD_OK && numbers(tape, y[0]) != numbers(tape, v));
+    EXPECT(fad_assign_view(tape, y[0], x, side, &y[1]) == FAD_OK && fad_assign_view(tape, y[1], v, side, &y[2]) == FAD_OK);
+    EXPECT(!numbers(tape, y[1]) && !numbers(tape, y[2]) && numbers(tape, y[0])[1] == POINT[1]);
+    EXPECT(!(tape->nodes[y[1]].flags & FAD_IS_VERSION) && !fad_is_superseded(tape, y[0]));
+    EXPECT(fad_assign_view(tape, x, v, side, &y[3]) == FAD_OK && !numbers(tape, y[3]));
+    destroy(tape, &c);
+}
+
 /* --- allocation failure --- */
 
 /* Everything that allocates, once: 0 where it all went well. */
@@ -918,6 +1014,7 @@ static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
     TRY(binary(tape, FAD_ADD, y, summed, &y));
     TRY(writes(tape, v, versions));
     TRY(fad_hold(tape, versions[1]));
+    TRY(fad_cut(tape, versions[3]));
     TRY(fad_record_sum_to(tape, versions[3], tape->shapes[0], &summed));
     TRY(binary(tape, FAD_ADD, y, summed, &y));
     for (int i = 0; i < 200; i++)
@@ -994,6 +1091,10 @@ int main(void)
     test_dump();
     test_bad_operands();
     test_writes_in_place();
+    test_returning_undoes_writes();
+    test_a_chain_that_is_cut();
+    test_overwritten_constants();
+    test_writes_on_a_dry_tape();
     test_every_allocation_fails_once();
     if (failures) {
         fprintf(stderr, "%d expectations failed\n", failures);
