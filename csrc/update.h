@@ -1,5 +1,5 @@
 /* update.h: arrays with a part overwritten. A write is a node; in a chain of writes the nodes share one buffer, so that
- * each costs as much as the part. docs/decisions/013-chains-of-writes.md tells why no stale value can be read. */
+ * each costs as much as the part. docs/decisions/014-chains-of-writes.md tells why no stale value can be read. */
 #ifndef FAD_UPDATE_H
 #define FAD_UPDATE_H
 
