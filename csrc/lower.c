@@ -5,13 +5,7 @@
  * complete before it is read (a sum, a matrix product, an array read at other places) makes its reader wait for the
  * next stage. */
 #include "lower.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- what is known of a node --- */
 

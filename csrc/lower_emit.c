@@ -1,13 +1,7 @@
 /* lower_emit.c: memory, steps and instructions of a program, region by region in the order they run. */
 #include "array.h"
 #include "lower.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 enum { LINE = FAD_CACHE_LINE, CLASSES = 256, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
 

@@ -3,13 +3,7 @@
 
 #include "array.h"
 #include "scalar.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* What a node takes over from an operand. */
 static unsigned inherited(const fad_tape *tape, uint32_t node) { return tape->nodes[node].flags & FAD_INHERITED; }
@@ -408,6 +402,14 @@ fad_status fad_make_view(fad_tape *tape, const fad_shape *whole, size_t ndim, co
     return fad_side_add(tape, view, side);
 }
 
+/* A scalar's number may move. And where an array is being written to, a small part is copied: sharing the memory would
+ * make the next write copy the whole. */
+static bool view_is_copied(const fad_tape *tape, uint32_t a, const fad_view *view)
+{
+    unsigned flags = tape->nodes[a].flags;
+    return !(flags & FAD_IS_ARRAY) || (flags & FAD_IS_OWNED && view->part->size <= view->whole->size / 4);
+}
+
 fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
 {
     const fad_view *view = tape->side[side];
@@ -424,17 +426,21 @@ fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *
         tape->values[*out].number = *(const double *)part.data;
         return FAD_OK;
     }
+    if (view_is_copied(tape, a, view)) {
+        ptrdiff_t room[FAD_MAX_NDIM];
+        TRY(fad_new_array(tape, FAD_VIEW, inherited(tape, a), a, 0, side, dtype, view->part, out));
+        if (!fad_has_value(tape, *out))
+            return FAD_OK;
+        fad_array value = fad_value_array(tape, a);
+        fad_array part = fad_view_apply(&value, view, room);
+        fad_copy(tape->values[*out].array, &part);
+        return FAD_OK;
+    }
     fad_status status = FAD_OK;
     ptrdiff_t *strides =
         fad_arena_alloc(tape, &tape->arena, (view->part->ndim + 1) * sizeof *strides, &status);
     if (!strides)
         return status;
-    if (!fad_is_array(tape, a)) { /* a scalar's number may move: its view is a copy */
-        TRY(fad_new_array(tape, FAD_VIEW, inherited(tape, a), a, 0, side, dtype, view->part, out));
-        if (fad_has_value(tape, *out))
-            *(double *)tape->values[*out].array->data = tape->values[a].number;
-        return FAD_OK;
-    }
     fad_array part = {NULL, view->part, view->part->strides, (uint8_t)dtype};
     if (fad_has_value(tape, a))
         part = fad_view_apply(tape->values[a].array, view, strides);
@@ -454,26 +460,6 @@ fad_status fad_record_embed(fad_tape *tape, uint32_t a, uint32_t side, uint32_t 
     fad_array part = fad_view_apply(&whole, view, strides), value = fad_value_array(tape, a);
     if (!view->bijective)
         fad_fill_zero(&whole);
-    fad_copy(&part, &value);
-    return FAD_OK;
-}
-
-fad_status fad_record_update_view(fad_tape *tape, uint32_t a, uint32_t b, uint32_t side, uint32_t *out)
-{
-    const fad_view *view = tape->side[side];
-    int dtype = fad_node_dtype(tape, a);
-    if (fad_node_shape(tape, a) != view->whole || fad_node_shape(tape, b) != view->part)
-        return FAD_BAD_SHAPE;
-    TRY(fad_record_cast(tape, b, dtype, &b));
-    fad_array whole;
-    TRY(new_value(tape, FAD_UPDATE_VIEW, inherited(tape, a) | inherited(tape, b), a, b, side, dtype, view->whole, &whole,
-                  out));
-    if (!fad_has_value(tape, *out))
-        return FAD_OK;
-    ptrdiff_t strides[FAD_MAX_NDIM];
-    fad_array part = fad_view_apply(&whole, view, strides);
-    fad_array before = fad_value_array(tape, a), value = fad_value_array(tape, b);
-    fad_copy(&whole, &before);
     fad_copy(&part, &value);
     return FAD_OK;
 }
@@ -526,6 +512,7 @@ static fad_status new_list(fad_tape *tape, size_t count, const uint32_t *nodes, 
     list->axis = (int)axis;
     *flags = 0;
     for (size_t i = 0; i < count; i++) {
+        TRY(fad_pin(tape, nodes[i]));
         list->nodes[i] = nodes[i];
         *flags |= inherited(tape, nodes[i]);
     }
@@ -623,7 +610,7 @@ fad_status fad_record_nsum(fad_tape *tape, size_t count, const uint32_t *nodes, 
 
 /* --- indexed access --- */
 
-static fad_status check_indices(const fad_tape *tape, uint32_t indices, const fad_shape *whole)
+fad_status fad_check_indices(const fad_tape *tape, uint32_t indices, const fad_shape *whole)
 {
     if (!fad_is_array(tape, indices))
         return FAD_BAD_OPERAND;
@@ -641,7 +628,7 @@ static fad_status check_indices(const fad_tape *tape, uint32_t indices, const fa
 
 fad_status fad_record_gather(fad_tape *tape, uint32_t a, uint32_t indices, uint32_t *out)
 {
-    TRY(check_indices(tape, indices, fad_node_shape(tape, a)));
+    TRY(fad_check_indices(tape, indices, fad_node_shape(tape, a)));
     fad_array to;
     TRY(new_value(tape, FAD_GATHER, inherited(tape, a) | dynamic(tape, indices), a, 0, indices, fad_node_dtype(tape, a),
                   fad_node_shape(tape, indices), &to, out));
@@ -656,7 +643,7 @@ fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, 
 {
     if (!fad_is_float(fad_node_dtype(tape, a)) || fad_node_shape(tape, a) != fad_node_shape(tape, indices))
         return FAD_BAD_OPERAND;
-    TRY(check_indices(tape, indices, shape));
+    TRY(fad_check_indices(tape, indices, shape));
     fad_status status = FAD_OK;
     uint32_t side;
     fad_scatter *scatter = fad_arena_alloc(tape, &tape->arena, sizeof *scatter, &status);
@@ -673,25 +660,6 @@ fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, 
     fad_array from = fad_value_array(tape, a);
     fad_fill_zero(&to);
     fad_scatter_add(&to, &from, tape->values[indices].array);
-    return FAD_OK;
-}
-
-fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
-{
-    const fad_shape *whole = fad_node_shape(tape, a);
-    int dtype = fad_node_dtype(tape, a);
-    if (!fad_is_float(dtype) || fad_node_shape(tape, b) != fad_node_shape(tape, indices))
-        return FAD_BAD_OPERAND;
-    TRY(check_indices(tape, indices, whole));
-    TRY(fad_record_cast(tape, b, dtype, &b));
-    fad_array to;
-    TRY(new_value(tape, FAD_UPDATE_AT, inherited(tape, a) | inherited(tape, b) | dynamic(tape, indices), a, b, indices,
-                  dtype, whole, &to, out));
-    if (!fad_has_value(tape, *out))
-        return FAD_OK;
-    fad_array before = fad_value_array(tape, a), value = fad_value_array(tape, b);
-    fad_copy(&to, &before);
-    fad_put(&to, &value, tape->values[indices].array);
     return FAD_OK;
 }
 
@@ -856,6 +824,7 @@ fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32
         return status;
     unsigned flags = 0;
     for (size_t i = 0; i < count; i++) {
+        TRY(fad_pin(tape, nodes[i]));
         custom->nodes[i] = nodes[i];
         flags |= inherited(tape, nodes[i]);
     }

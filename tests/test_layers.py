@@ -25,35 +25,38 @@ array.h:   tape.h
 array.c:   array.h
 extrema.c: array.h
 loops.c:   ops.def array.h scalar.h
+try.h:     tape.h
 record.h:  tape.h
-record.c:  record.h array.h scalar.h
+update.h:  tape.h
+record.c:  record.h array.h scalar.h try.h
+update.c:  update.h array.h record.h try.h
 sweep.h:   tape.h
-sweep.c:   sweep.h array.h
+sweep.c:   sweep.h array.h try.h
 strips.c:  ops.def sweep.h array.h
 scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
-emit.c:    ops.def emit.h record.h
+emit.c:    ops.def emit.h record.h update.h try.h
 batch.h:   tape.h
-batch.c:   batch.h record.h
+batch.c:   batch.h record.h update.h try.h
 trace.h:   tape.h
-trace.c:   trace.h array.h record.h
+trace.c:   trace.h array.h record.h update.h try.h
 pass.h:    trace.h
-pass_dead.c:     pass.h
-pass_common.c:   pass.h
-pass_fold.c:     pass.h
-pass_sums.c:     pass.h record.h
-pass_products.c: pass.h
-pass_choices.c:  pass.h
-pass_shapes.c:   pass.h record.h
-pass_views.c:    pass.h record.h
-pass_strided.c:  pass.h record.h
-pass_elements.c: pass.h record.h
-pass_simplify.c: pass.h record.h
+pass_dead.c:     pass.h try.h
+pass_common.c:   pass.h try.h
+pass_fold.c:     pass.h try.h
+pass_sums.c:     pass.h record.h try.h
+pass_products.c: pass.h try.h
+pass_choices.c:  pass.h try.h
+pass_shapes.c:   pass.h record.h try.h
+pass_views.c:    pass.h record.h update.h try.h
+pass_strided.c:  pass.h record.h try.h
+pass_elements.c: pass.h record.h try.h
+pass_simplify.c: pass.h record.h try.h
 program.h: trace.h
 program.c: kernels.h
 lower.h:   program.h
-lower.c:   lower.h
-lower_emit.c: lower.h array.h
+lower.c:   lower.h try.h
+lower_emit.c: lower.h array.h try.h
 lower_fuse.c: lower.h
 program_verify.c: kernels.h
 program_file.c: program.h
@@ -65,16 +68,16 @@ exec.c:    exec.h array.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
-fastad.h:  program.h loop.h tape.h record.h sweep.h emit.h batch.h trace.h pass.h
-pass_reassociate.c: fastad.h
+fastad.h:  program.h loop.h tape.h record.h update.h sweep.h emit.h batch.h trace.h pass.h
+pass_reassociate.c: fastad.h try.h
 roll.h:    trace.h
-roll_order.c:   roll.h
+roll_order.c:   roll.h try.h
 roll_pattern.c: roll.h
-roll_class.c:   roll.h scalar.h
-roll_operand.c: roll.h record.h
-roll_sum.c:     roll.h record.h
-roll_run.c:     roll.h record.h
-pass_roll.c: fastad.h roll.h
+roll_class.c:   roll.h scalar.h try.h
+roll_operand.c: roll.h record.h try.h
+roll_sum.c:     roll.h record.h try.h
+roll_run.c:     roll.h record.h try.h
+pass_roll.c: fastad.h roll.h try.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
