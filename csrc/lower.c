@@ -780,7 +780,8 @@ static void absorb(fad_lowering *l)
         const fad_node *n = &l->tape->nodes[i];
         if (!l->needed[i] || !(n->flags & FAD_IS_DYNAMIC))
             continue;
-        if (!l->strict && (n->op == FAD_ADD || n->op == FAD_SUB) && !(n->flags & FAD_HAS_ARRAY)) {
+        bool decides = l->needed[i] & 2; /* guards keep the recording's bits */
+        if (!l->strict && !decides && (n->op == FAD_ADD || n->op == FAD_SUB) && !(n->flags & FAD_HAS_ARRAY)) {
             absorb_product(l, i);
             continue;
         }

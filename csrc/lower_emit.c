@@ -658,7 +658,7 @@ static fad_status assign_strips(emitter *e, uint32_t *strips)
     uint32_t *place = fad_resize(e->tape, NULL, 0, bytes, &status);
     if (!place)
         return status;
-    if (!e->l->strict)
+    if (!e->l->strict && e->l->regions[e->region].stage >= e->l->barrier)
         count = fad_lower_fuse(all, count, e->strip_count, place);
     e->instructions.count = e->first_instruction + count;
     note_last_readings(e, all, count);

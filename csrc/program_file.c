@@ -10,10 +10,11 @@
  *   24    8    nodes of the trace that was lowered
  *   32    8    bytes of the workspace, without strips
  *   40    8    bytes of strips
- *   48   12x8  how many of each, in this order: words (bytes), inputs, outputs, numbers, affine places, guards,
+ *   48    8    options: bit 0, strict
+ *   56   12x8  how many of each, in this order: words (bytes), inputs, outputs, numbers, affine places, guards,
  *              instructions, scalar instructions, steps, scalar constants, constants (bytes), and words once more: the
  *              number of them
- *  144         the lists, in that order:
+ *  152         the lists, in that order:
  *              word                 u8 length, letters
  *              input, output        u8 type, u32 ndim, u32 first of its dims in the numbers, u64 bytes
  *              number               i64
@@ -35,15 +36,15 @@
 
 #include "program.h"
 
-enum { VERSION = 1, CRC_FROM = 16, HEADER = 144, LONGEST_WORD = 31 };
+enum { VERSION = 1, CRC_FROM = 16, HEADER = 152, LONGEST_WORD = 31 };
 
 static const unsigned char MAGIC[8] = {0x89, 'F', 'A', 'D', '\r', '\n', 0x1a, '\n'};
 static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[] = {"region", "scalars", "zero", "matmul", "cumsum", "extremum", "sum", "call",
-                                    "guards"};
+static const char *const STEPS[] = {"region", "scalars", "zero", "matmul", "cumsum", "extremum", "sum",
+                                    "call",   "guards"};
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
 static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",
@@ -266,7 +267,7 @@ static void set_list(fad_program *p, const list *l, char *data, size_t count)
 
 typedef struct {
     uint32_t version, crc;
-    uint64_t length, nodes, workspace_bytes, strip_bytes, word_bytes, counts[LISTS], words;
+    uint64_t length, nodes, workspace_bytes, strip_bytes, options, word_bytes, counts[LISTS], words;
 } header;
 
 static void header_fields(codec *c, header *h)
@@ -277,6 +278,7 @@ static void header_fields(codec *c, header *h)
     U64(h->nodes);
     U64(h->workspace_bytes);
     U64(h->strip_bytes);
+    U64(h->options);
     U64(h->word_bytes);
     for (int i = 0; i < LISTS; i++)
         U64(h->counts[i]);
@@ -364,7 +366,7 @@ fad_status fad_program_write(const fad_program *p, char *to, size_t room, size_t
 {
     codec c = {.reading = false};
     header h = {.version = VERSION, .nodes = p->node_count, .workspace_bytes = p->workspace_bytes,
-                .strip_bytes = p->strip_bytes};
+                .strip_bytes = p->strip_bytes, .options = p->strict};
     if (p->call_count || !is_little_endian())
         return FAD_BAD_OPERAND;
     h.word_bytes = collect_words(&c, p);
@@ -434,17 +436,19 @@ static fad_status check_counts(reader *r, const header *h)
 {
     uint64_t left = r->size - HEADER;
     if (h->word_bytes > left)
-        return refuse(r, "byte", 48, "the words are longer than the file");
+        return refuse(r, "byte", 56, "the words are longer than the file");
     left -= h->word_bytes;
     for (int i = 0; i < LISTS; i++) {
         if (h->counts[i] > left / lists[i].stored)
-            return refuse(r, "byte", 56 + 8 * (size_t)i, "a list is longer than the file");
+            return refuse(r, "byte", 64 + 8 * (size_t)i, "a list is longer than the file");
         left -= h->counts[i] * lists[i].stored;
     }
     if (left)
-        return refuse(r, "byte", 48, "the lists are shorter than the file");
+        return refuse(r, "byte", 56, "the lists are shorter than the file");
     if (h->workspace_bytes > PTRDIFF_MAX / 4 || h->strip_bytes > PTRDIFF_MAX / 4 || h->nodes > PTRDIFF_MAX)
         return refuse(r, "byte", 24, "a size is larger than any memory");
+    if (h->options > 1)
+        return refuse(r, "byte", 48, "there is no such option");
     return FAD_OK;
 }
 
@@ -523,6 +527,7 @@ static fad_status read_program(reader *r, fad_program *p)
     p->node_count = (size_t)h.nodes;
     p->workspace_bytes = (size_t)h.workspace_bytes;
     p->strip_bytes = (size_t)h.strip_bytes;
+    p->strict = h.options != 0;
     if (!fad_program_verify(p, r->fault))
         return FAD_BAD_OPERAND;
     return fad_program_bind(p);

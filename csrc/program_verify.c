@@ -13,7 +13,7 @@
             return reason_;           \
     } while (0)
 
-enum { MOST_CALL_ARGUMENTS = 256 };
+enum { MOST_CALL_ARGUMENTS = 1024 };
 static const uint64_t MOST_WORK = UINT64_C(1) << 53; /* months */
 
 /* Memory that something reads or writes. Of strips, begin and end are their numbers. */
@@ -121,8 +121,31 @@ static const char *argument_range(const fad_program *p, const fad_step *step, co
     }
 }
 
-/* From the lowest to the highest place that an affine argument reaches. The sums cannot overflow: each is compared with
- * what is left of the memory before it is made. */
+/* Widens `out`, the first element's range, to all that strides (in `unit` bytes) reach. The sums cannot overflow: each is
+ * compared with what is left of the memory before it is made. */
+static const char *reach(const fad_program *p, uint32_t base, uint64_t ndim, const int64_t *dims, const int64_t *strides,
+                         uint64_t unit, uint64_t item, range *out)
+{
+    uint64_t all = memory_bytes(p, base), room = all - out->end;
+    for (uint64_t d = 0; d < ndim; d++) {
+        uint64_t stride = strides[d] < 0 ? 0 - (uint64_t)strides[d] : (uint64_t)strides[d], times = (uint64_t)dims[d] - 1;
+        REQUIRE(stride <= all / unit, "it reaches beyond the memory of its base");
+        stride *= unit;
+        REQUIRE(stride % item == 0, "a stride is not aligned to its type");
+        REQUIRE(stride == 0 || times <= all / stride, "it reaches beyond the memory of its base");
+        uint64_t span = stride * times;
+        REQUIRE(span <= (strides[d] < 0 ? out->begin : room), "it reaches beyond the memory of its base");
+        if (strides[d] < 0) {
+            out->begin -= span;
+        } else {
+            out->end += span;
+            room -= span;
+        }
+    }
+    return NULL;
+}
+
+/* From the lowest to the highest place that an affine argument reaches. */
 static const char *affine_range(const fad_program *p, const fad_step *step, const fad_instruction *i, range *out)
 {
     const fad_argument *a = &i->arguments[0];
@@ -135,21 +158,7 @@ static const char *affine_range(const fad_program *p, const fad_step *step, cons
     CHECK(shape_bytes(dims, affine->ndim, 1, &elements));
     REQUIRE(elements >= 1 && elements >= step->n, "an affine place has fewer elements than the range");
     CHECK(memory_range(p, a->base, a->offset, item, item, out));
-    uint64_t all = memory_bytes(p, a->base), room = all - out->end;
-    for (uint32_t d = 0; d < affine->ndim; d++) {
-        uint64_t stride = strides[d] < 0 ? 0 - (uint64_t)strides[d] : (uint64_t)strides[d], times = (uint64_t)dims[d] - 1;
-        REQUIRE(stride % item == 0, "a stride is not aligned to its type");
-        REQUIRE(stride <= all && (stride == 0 || times <= all / stride), "it reaches beyond the memory of its base");
-        uint64_t span = stride * times;
-        REQUIRE(span <= (strides[d] < 0 ? out->begin : room), "it reaches beyond the memory of its base");
-        if (strides[d] < 0) {
-            out->begin -= span;
-        } else {
-            out->end += span;
-            room -= span;
-        }
-    }
-    return NULL;
+    return reach(p, a->base, affine->ndim, dims, strides, 1, item, out);
 }
 
 /* The result may be where an operand of the same size is, or apart from all of them. */

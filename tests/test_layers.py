@@ -84,7 +84,8 @@ errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
 _batch:       numpy _core
-_program:     errors numpy _core
+_schedule:
+_program:     errors numpy _core _schedule
 _bodies:      errors numpy _core _program _record
 _loops:       numpy _program
 _steps:       numpy _bodies _loops
@@ -111,7 +112,7 @@ _formula:     numpy __init__
 _expression:  numpy _formula
 cli:          numpy _expression __init__ graph/
 __main__:     cli
-"""
+"""  # noqa: E501
 
 
 def declared(text):

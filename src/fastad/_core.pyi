@@ -105,9 +105,10 @@ class Recorder:
     lanes: Any
     nbytes: int
     tracing: bool
-    guards: list[tuple[int, bytes]]
+    guards: list[tuple[int, bytes]]  # what reached Python, while tracing
     captures: list[Array] | None
     captured_nodes: list[int]
+    dry: bool
     def trace(self, dry: bool = False) -> None: ...
     def enclose(self, outer: Recorder | None) -> None: ...
     def leave(self) -> None: ...
