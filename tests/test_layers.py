@@ -115,7 +115,7 @@ _formula:     numpy __init__
 _expression:  numpy _formula
 cli:          numpy _expression __init__ graph/
 __main__:     cli
-"""  # noqa: E501
+"""
 
 
 def declared(text):

@@ -208,8 +208,9 @@ cdef class Array:
 
     def __hash__(self):
         self.readable()
-        if self.recorder.tracing and fad_node_shape(self.recorder.tape, self.node).ndim == 0:
-            self.recorder.asked(self.node)   # what a dict finds by it is decided by the value
+        if self.recorder.tracing and not fad_is_float(fad_node_dtype(self.recorder.tape, self.node)) \
+                and fad_node_shape(self.recorder.tape, self.node).ndim == 0:
+            self.recorder.asked(self.node)   # an argument that is an int finds in a dict what an int would find
             return hash(np.asarray(self.recorder.value_of(self.node))[()])
         return hash((id(self.recorder), self.generation, self.node))
 
