@@ -1,4 +1,4 @@
-"""Functions that write into arrays, compiled: bit for bit what was recorded, at other inputs too."""
+"""Functions that write into arrays, compiled: the bits of the recording, at other inputs too."""
 
 import numpy as np
 import pytest
