@@ -112,15 +112,19 @@ $(VENV)/.extra-%: pyproject.toml $(VENV)/.fastad
 	touch $@
 
 # --- C programs without Python -------------------------------------------------------------------
+# The library once in each way, linked into every program of tests/c.
 
-build/c-strict/%: tests/c/%.c $(C_SOURCES) $(wildcard tests/c/*.h)
-	@mkdir -p $(@D)
-	$(CC) $(C_STRICT) -pthread -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@
+CORE := $(patsubst csrc/%.c,%.o,$(wildcard csrc/*.c))
+HEADERS := $(wildcard csrc/*.h csrc/*.def)
 
-build/c-asan/%: tests/c/%.c $(C_SOURCES) $(wildcard tests/c/*.h)
-	@mkdir -p $(@D)
-	$(CC) $(C_SANITIZE) -pthread -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@
+define c_programs
+build/$(1)/core/%.o: csrc/%.c $(HEADERS)
+	@mkdir -p $$(@D)
+	$$(CC) $(2) -pthread -Icsrc -c $$< -o $$@
 
-build/c-tsan/%: tests/c/%.c $(C_SOURCES) $(wildcard tests/c/*.h)
-	@mkdir -p $(@D)
-	$(CC) $(C_TSAN) -pthread -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@
+build/$(1)/%: tests/c/%.c $(wildcard tests/c/*.h) $(CORE:%=build/$(1)/core/%)
+	$$(CC) $(2) -pthread -Icsrc $$< $(CORE:%=build/$(1)/core/%) -lm -o $$@
+endef
+$(eval $(call c_programs,c-strict,$(C_STRICT)))
+$(eval $(call c_programs,c-asan,$(C_SANITIZE)))
+$(eval $(call c_programs,c-tsan,$(C_TSAN)))
