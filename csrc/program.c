@@ -39,6 +39,7 @@ void fad_program_destroy(fad_program *p)
     FREE(instructions, p->instruction_count);
     FREE(bound, p->instruction_count);
     FREE(scalars, p->scalar_count);
+    FREE(repeats, p->repeat_count);
     FREE(affines, p->affine_count);
     FREE(numbers, p->number_count);
     FREE(guards, p->guard_count);

@@ -195,12 +195,17 @@ cdef class Trace:
         return program
 
 
+cdef str scalar_name(uint16_t op):
+    if op < FAD_ELEMENTWISE_COUNT:
+        return fad_ops[op].name.decode()
+    return ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")[op - FAD_ELEMENTWISE_COUNT]
+
+
 cdef str scalar_text(fad_scalar_instruction *s):
     if s.op < FAD_ELEMENTWISE_COUNT:
         operands = (s.a, s.b, s.c)[:fad_ops[s.op].arity]
-        return f"w{s.to} = {fad_ops[s.op].name.decode()} {', '.join([f'w{k}' for k in operands])}\n"
-    names = ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")
-    return f"w{s.to} {names[s.op - FAD_ELEMENTWISE_COUNT]} {s.a} {s.b} {s.c}\n"
+        return f"w{s.to} = {scalar_name(s.op)} {', '.join([f'w{k}' for k in operands])}\n"
+    return f"w{s.to} {scalar_name(s.op)} {s.a} {s.b} {s.c}\n"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -258,8 +263,8 @@ cdef class Program:
 
     @property
     def scalars(self):
-        """Instructions of the scalar interpreter."""
-        return self.program.scalar_count
+        """Instructions of the scalar interpreter; those of a repeated body count once."""
+        return self.program.scalar_count + self.program.repeat_count
 
     @property
     def steps(self):
@@ -287,22 +292,32 @@ cdef class Program:
         return "".join([self.step_text(&self.program.steps[i]) for i in range(self.program.step_count)])
 
     cdef str place(self, fad_argument *a):
-        cdef size_t inputs = self.program.input_count
         if a.place == FAD_AT_STRIP:
             return f"s{a.offset}"
-        if a.base == FAD_IN_WORKSPACE:
-            name = "work"
-        elif a.base == FAD_IN_CONSTANTS:
-            name = "constants"
-        elif a.base - FAD_FIRST_INPUT < inputs:
-            name = f"in{a.base - FAD_FIRST_INPUT}"
-        else:
-            name = f"out{a.base - FAD_FIRST_INPUT - inputs}"
-        return f"{name}+{a.offset}" + ("" if a.place == FAD_AT_FIXED else "[i]")
+        return f"{self.base_text(a.base)}+{a.offset}" + ("" if a.place == FAD_AT_FIXED else "[i]")
+
+    cdef str base_text(self, uint32_t base):
+        cdef size_t inputs = self.program.input_count
+        if base == FAD_IN_WORKSPACE:
+            return "work"
+        if base == FAD_IN_CONSTANTS:
+            return "constants"
+        if base - FAD_FIRST_INPUT < inputs:
+            return f"in{base - FAD_FIRST_INPUT}"
+        return f"out{base - FAD_FIRST_INPUT - inputs}"
+
+    cdef str moving_text(self, fad_moving *at):
+        return f"{self.base_text(at.base)}+{at.offset}" + (f"{at.stride:+d}i" if at.stride else "")
+
+    cdef str repeated_text(self, fad_repeated *at):
+        cdef int k
+        cdef str name = scalar_name(at.op)
+        operands = [("=" if at.chained >> k & 1 else "") + self.moving_text(&at.operands[k]) for k in range(at.count)]
+        return f"{self.moving_text(&at.to)} = {name} {', '.join(operands)}\n"
 
     cdef str step_text(self, fad_step *step):
         cdef size_t i
-        cdef str kind = ("region", "scalars", "zero", "matmul", "cumsum", "call", "guards")[step.kind]
+        cdef str kind = ("region", "scalars", "repeat", "zero", "matmul", "cumsum", "extremum", "call", "guards")[step.kind]
         if step.kind == FAD_STEP_REGION:
             lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
             for i in range(step.first, step.first + step.count):
@@ -312,6 +327,11 @@ cdef class Program:
             lines = [f"scalars, {step.count} instructions\n"]
             for i in range(step.first, step.first + step.count):
                 lines.append("  " + scalar_text(&self.program.scalars[i]))
+            return "".join(lines)
+        if step.kind == FAD_STEP_REPEAT:
+            lines = [f"repeat {step.n} times {step.count} instructions\n"]
+            for i in range(step.first, step.first + step.count):
+                lines.append("  " + self.repeated_text(&self.program.repeats[i]))
             return "".join(lines)
         if step.kind == FAD_STEP_ZERO:
             return f"zero {step.n} bytes of {self.place(&step.arguments[0])}\n"
