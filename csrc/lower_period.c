@@ -2,7 +2,8 @@
  *
  * A place where a window of ops has been seen before suggests a period: the distance. It is one as far as the entries
  * after it do what those a period earlier do, on operands that moved by the same step each time. Long windows are
- * looked for first: what repeats within a loop's body is then part of the body. */
+ * looked for first: what repeats within a loop's body is then part of the body. Where a period holds for a while only,
+ * again and again, the distance between its ends is another one. */
 #include "lower_emit.h"
 
 #define TRY(call)                    \
@@ -16,6 +17,7 @@ enum {
     NEAR = 16,             /* operands so near tell entries apart */
     TABLE = 1 << 14,       /* windows remembered, a few places each */
     WAYS = 4,
+    BREAKS = 6,
     LONGEST_PERIOD = 1 << 16,
     FEWEST = 6,            /* iterations */
     SHORTEST = 64,         /* entries of a stretch */
@@ -31,6 +33,7 @@ typedef struct {
     uint32_t *signs;       /* what each entry does */
     uint32_t (*seen)[WAYS];/* by window: where it was, plus one; the latest first */
     int64_t *steps;        /* of the period that is tried: STEPS for each entry of it */
+    size_t breaks[BREAKS]; /* where runs that were tried ended; the latest first */
     fad_records *found;
     fad_status status;
 } finder;
@@ -141,6 +144,25 @@ static bool add_stretch(finder *f, size_t first, size_t period, size_t end, size
     return true;
 }
 
+/* Tries the distances between where runs ended, now at `broke`. */
+static size_t try_breaks(finder *f, size_t broke, size_t low, size_t end)
+{
+    size_t length;
+    for (size_t k = 0; k < BREAKS; k++) {
+        size_t before = f->breaks[k];
+        if (before == broke)
+            return 0;
+        if (before >= low && before < broke && broke - before <= LONGEST_PERIOD &&
+            FEWEST * (broke - before) <= end - before && add_stretch(f, before, broke - before, end, &length))
+            return before + length;
+        if (f->status != FAD_OK)
+            return 0;
+    }
+    memmove(f->breaks + 1, f->breaks, (BREAKS - 1) * sizeof *f->breaks);
+    f->breaks[0] = broke;
+    return 0;
+}
+
 /* Tries the places where the window at `i` was before; the end of the stretch that was found, or 0. `*until`: where to
  * try again. */
 static size_t try_window(finder *f, const uint32_t *seen, size_t i, size_t low, size_t end, size_t *until)
@@ -158,7 +180,7 @@ static size_t try_window(finder *f, const uint32_t *seen, size_t i, size_t low, 
         most = length > most ? length : most;
     }
     *until = i + most / 4 + 1;
-    return 0;
+    return most > 1 ? try_breaks(f, i + most, low, end) : 0;
 }
 
 static uint64_t power(uint64_t x, size_t n)
@@ -176,6 +198,8 @@ static fad_status search(finder *f, size_t low, size_t end, size_t window)
     const uint64_t base = UINT64_C(0xd6e8feb86659fd93), leaving = power(base, window);
     uint64_t h = 0;
     size_t start = low, until = 0;
+    for (int k = 0; k < BREAKS; k++)
+        f->breaks[k] = end;
     for (size_t i = low; i < end; i++) { /* the window that ends with entry i */
         h = h * base + f->signs[i];
         if (i - start >= window)
@@ -244,7 +268,7 @@ fad_status fad_find_stretches(const fad_emitter *e, const fad_entry *entries, si
     char *room = fad_resize(e->tape, NULL, 0, steps + seen + signs, &status);
     if (!room)
         return status;
-    finder f = {e, entries, NULL, NULL, NULL, found, FAD_OK};
+    finder f = {e, entries, NULL, NULL, NULL, {0}, found, FAD_OK};
     f.steps = (int64_t *)(void *)room;
     f.seen = (uint32_t(*)[WAYS])(void *)(room + steps);
     f.signs = (uint32_t *)(void *)(room + steps + seen);

@@ -24,7 +24,10 @@ typedef enum { IS_CONSTANT, IS_ELSEWHERE, IS_WITHIN } sort;
 /* Where the results of a body's entry are. */
 typedef struct {
     bool stashed, in_place;    /* in_place: what it loads is read where it is */
+    bool late;                 /* some are read after the next was written */
+    uint8_t varying;           /* bit k: operand k is not one and the same */
     uint32_t back;             /* iterations until its last reading */
+    uint32_t last;             /* time of the last reading of any of them */
     fad_moving at;
 } home;
 
@@ -148,14 +151,22 @@ static void note_readings(body *b)
     }
 }
 
-/* Whether the values of entry `j` are read in time: all before the next one is written, or (`end`) by the body only. */
-static bool read_before(const body *b, size_t j, bool end)
+/* When values are read, and which operands are not the same in all iterations. */
+static void note_lives(body *b)
 {
-    uint32_t last = entry_at(b, b->count - 1, b->period - 1)->time;
-    for (size_t i = 0; i + !end < b->count; i++)
-        if (b->e->last[entry_at(b, i, j)->node] > (end ? last : entry_at(b, i + 1, j)->time))
-            return false;
-    return true;
+    const uint32_t *last = b->e->last;
+    for (size_t i = 0; i < b->count; i++) {
+        for (size_t j = 0; j < b->period; j++) {
+            const fad_entry *x = entry_at(b, i, j), *first = entry_at(b, 0, j);
+            home *h = &b->homes[j];
+            for (int k = 0; k < x->count; k++)
+                h->varying |= (uint8_t)((x->operands[k] != first->operands[k]) << k);
+            if (x->node == FAD_NO_INDEX)
+                continue;
+            h->last = last[x->node] > h->last ? last[x->node] : h->last;
+            h->late |= i + 1 < b->count && last[x->node] > x[b->period].time;
+        }
+    }
 }
 
 static void choose_home(body *b, size_t j)
@@ -166,13 +177,13 @@ static void choose_home(body *b, size_t j)
     if (x->node == FAD_NO_INDEX)
         return;
     if (x->op == FAD_SCALAR_LOAD && h->back == 0 && fad_entry_memory(b->e, x, &from) &&
-        fad_entry_memory(b->e, next, &to) && (from.base != FAD_IN_WORKSPACE || read_before(b, j, true))) {
+        fad_entry_memory(b->e, next, &to) && (from.base != FAD_IN_WORKSPACE || h->last <= entry_at(b, b->count - 1, b->period - 1)->time)) {
         fad_moving at = {from.base, 0, from.offset, (int64_t)(to.offset - from.offset)};
         h->in_place = true;
         h->at = at;
         return;
     }
-    h->stashed = h->back > 1 || !read_before(b, j, false);
+    h->stashed = h->back > 1 || h->late;
     if (!h->stashed)
         return;
     h->at.offset = b->stash;
@@ -207,8 +218,7 @@ static fad_status place_stash(body *b)
             continue;
         h->at.offset += s.at + b->back * b->stash;
         h->at.stride = (int64_t)b->stash;
-        for (size_t i = 0; i < b->count; i++)
-            s.last = e->last[entry_at(b, i, j)->node] > s.last ? e->last[entry_at(b, i, j)->node] : s.last;
+        s.last = h->last > s.last ? h->last : s.last;
     }
     return fad_emit_push(e, &e->stashes, &s);
 }
@@ -216,6 +226,7 @@ static fad_status place_stash(body *b)
 static fad_status place_results(body *b)
 {
     note_readings(b);
+    note_lives(b);
     for (size_t j = 0; j < b->period; j++)
         choose_home(b, j);
     if (b->stash)
@@ -259,12 +270,10 @@ static fad_status constant_operand(const body *b, size_t j, int k, fad_moving *o
     fad_emitter *e = b->e;
     fad_status status = FAD_OK, ignored;
     uint32_t x = entry_at(b, 0, j)->operands[k];
-    size_t same = 1, size = b->count * sizeof(double);
-    while (same < b->count && entry_at(b, same, j)->operands[k] == x)
-        same++;
+    size_t size = b->count * sizeof(double);
     out->base = FAD_IN_WORKSPACE;
     out->offset = e->where[x & ~FAD_OUTSIDE];
-    if (same == b->count)
+    if (!(b->homes[j].varying >> k & 1))
         return FAD_OK;
     double *all = fad_resize(e->tape, NULL, 0, size, &status);
     if (!all)
@@ -357,11 +366,11 @@ static fad_status add_step(body *b)
 static void settle_results(const body *b)
 {
     fad_emitter *e = b->e;
-    for (size_t j = 0; j < b->period; j++) {
-        const home *h = &b->homes[j];
-        for (size_t i = 0; i < b->count && !h->in_place; i++) {
+    for (size_t i = 0; i < b->count; i++) {
+        for (size_t j = 0; j < b->period; j++) {
+            const home *h = &b->homes[j];
             uint32_t node = entry_at(b, i, j)->node;
-            if (node == FAD_NO_INDEX)
+            if (node == FAD_NO_INDEX || h->in_place)
                 continue;
             bool last = i + 1 == b->count && !h->stashed;
             e->where[node] = h->at.offset + i * (uint64_t)h->at.stride;

@@ -12,12 +12,16 @@ enum { SHORTEST_BLOCK = 64 }; /* of which stretches are looked for */
 
 /* --- operands --- */
 
+/* What was loaded from an input or a constant stays there, and is best read where its neighbours are. */
 fad_argument fad_emit_number(const fad_emitter *e, uint32_t node)
 {
+    uint32_t root = e->l->root[node];
+    bool has_room = e->state[node] & FAD_HAS_ROOM;
     fad_argument own = {FAD_AT_MEMORY, FAD_F64, 0, FAD_IN_WORKSPACE, e->where[node]};
-    return e->state[node] & FAD_HAS_ROOM
-               ? own
-               : fad_emit_memory(e, e->l->root[node], fad_lower_window(e->l, node).offset);
+    if (has_room && root == node && e->l->source[node] != FAD_FROM_INPUT)
+        return own;
+    fad_argument memory = fad_emit_memory(e, root, fad_lower_window(e->l, node).offset);
+    return has_room && memory.base == FAD_IN_WORKSPACE ? own : memory;
 }
 
 static fad_status load(fad_emitter *e, uint32_t node)
@@ -189,6 +193,14 @@ static fad_status add_item(entries *to, uint32_t number)
     return add_entry(to, &entry);
 }
 
+static fad_status reserve(entries *to, size_t count)
+{
+    fad_status status = FAD_OK;
+    to->all = fad_resize(to->e->tape, NULL, 0, count * sizeof *to->all, &status);
+    to->capacity = to->all ? count : 0;
+    return status;
+}
+
 static fad_status add_items(entries *to, const fad_region *r)
 {
     fad_emitter *e = to->e;
@@ -293,16 +305,16 @@ static fad_status emit_one_by_one(fad_emitter *e, const fad_region *r)
 
 fad_status fad_emit_scalars(fad_emitter *e, const fad_region *r)
 {
-    size_t before = e->scalars.count, count = 0;
-    for (uint32_t i = r->first; i != FAD_NO_INDEX && count < SHORTEST_BLOCK; i = e->l->items[i].next)
-        count++;
-    if (count < SHORTEST_BLOCK || e->l->room >= FAD_OUTSIDE) {
+    size_t before = e->scalars.count;
+    if (r->count < SHORTEST_BLOCK || e->l->room >= FAD_OUTSIDE) {
         TRY(emit_one_by_one(e, r));
         return fad_emit_flush_scalars(e, before);
     }
     entries block = {.e = e};
     fad_records stretches = {.item = sizeof(fad_stretch)};
-    fad_status ignored, status = add_items(&block, r);
+    fad_status ignored, status = reserve(&block, r->count);
+    if (status == FAD_OK)
+        status = add_items(&block, r);
     if (status == FAD_OK)
         status = emit_block(e, &block, &stretches, &before);
     if (status == FAD_OK)
