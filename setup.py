@@ -22,7 +22,10 @@ DEBUG, COVERAGE, WERROR = (
 )
 SOURCES = sorted(glob("csrc/*.c"))
 HEADERS = sorted(glob("csrc/*.h") + glob("csrc/*.def"))
-PARTS = sorted(glob("src/fastad/core/*.pxi"))  # of _core.pyx
+PARTS = {
+    "_core": sorted(glob("src/fastad/core/*.pxi")),
+    "_program": sorted(glob("src/fastad/program/*.pxi")),
+}
 
 # -ffp-contract=off: the same inputs give the same bits on machines with and without fma.
 flags = ["-std=c11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
@@ -64,7 +67,7 @@ setup(
         Extension(
             f"fastad.{name}",
             [f"src/fastad/{name}.pyx"],
-            depends=HEADERS + SOURCES + PARTS * (name == "_core"),
+            depends=HEADERS + SOURCES + PARTS.get(name, []),
             include_dirs=["csrc", numpy.get_include()],
             define_macros=macros,
             extra_compile_args=flags + strict + generated * bool(strict),

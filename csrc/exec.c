@@ -9,7 +9,7 @@ typedef struct {
     char *strips;
 } machine;
 
-enum { MOST_BASES = 64 };
+enum { MOST_BASES = 64, MOST_OPERANDS = 1024 };
 
 static char *memory(const machine *m, const fad_argument *a) { return m->bases[a->base] + a->offset; }
 
@@ -316,8 +316,8 @@ static fad_status run_call(const machine *m, const fad_step *step)
 {
     const fad_program *p = m->program;
     const fad_call *call = &p->calls[step->first];
-    char *data[256];
-    if ((uint64_t)call->inputs + call->outputs > 256 || !p->host.call)
+    char *data[MOST_OPERANDS];
+    if ((uint64_t)call->inputs + call->outputs > MOST_OPERANDS || !p->host.call)
         return FAD_BAD_OPERAND;
     for (uint32_t k = 0; k < call->inputs + call->outputs; k++)
         data[k] = memory(m, &p->call_arguments[call->first + k]);
@@ -338,23 +338,11 @@ static size_t check_guards(const machine *m, const fad_step *step)
 
 /* --- the whole --- */
 
-fad_status fad_program_run(const fad_program *p, char *workspace, char *const *inputs, char *const *outputs,
-                           size_t *failed)
+fad_status fad_program_steps(const fad_program *p, char *const *bases, size_t *failed)
 {
-    char *few[MOST_BASES], **bases = few;
     fad_status status = FAD_OK;
-    size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
     *failed = p->guard_count;
-    char *room = workspace + p->workspace_bytes + p->strip_bytes;
-    if (count > MOST_BASES) /* room for them is part of the workspace */
-        bases = (char **)(room + p->repeat_bytes);
-    bases[FAD_IN_WORKSPACE] = workspace;
-    bases[FAD_IN_CONSTANTS] = p->constants;
-    for (size_t i = 0; i < p->input_count; i++)
-        bases[FAD_FIRST_INPUT + i] = inputs[i];
-    for (size_t i = 0; i < p->output_count; i++)
-        bases[FAD_FIRST_INPUT + p->input_count + i] = outputs[i];
-    machine m = {p, bases, workspace + p->workspace_bytes};
+    machine m = {p, bases, bases[FAD_IN_WORKSPACE] + p->workspace_bytes};
     for (size_t i = 0; i < p->step_count && status == FAD_OK; i++) {
         const fad_step *step = &p->steps[i];
         switch (step->kind) {
@@ -365,7 +353,7 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
             fad_run_scalars(p->scalars + step->first, step->count, bases);
             break;
         case FAD_STEP_REPEAT:
-            status = fad_run_repeat(p->repeats + step->first, step->count, step->n, bases, room);
+            status = fad_run_repeat(p->repeats + step->first, step->count, step->n, bases, m.strips + p->strip_bytes);
             break;
         case FAD_STEP_ZERO:
             memset(memory(&m, &step->arguments[0]), 0, step->n);
@@ -391,10 +379,27 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
     return status;
 }
 
+fad_status fad_program_run(const fad_program *p, char *workspace, char *const *inputs, char *const *outputs,
+                           size_t *failed)
+{
+    char *few[MOST_BASES], **bases = few;
+    size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
+    if (count > MOST_BASES) /* room for them is part of the workspace */
+        bases = (char **)(workspace + p->workspace_bytes + p->strip_bytes + p->repeat_bytes);
+    bases[FAD_IN_WORKSPACE] = workspace;
+    bases[FAD_IN_CONSTANTS] = p->constants;
+    for (size_t i = 0; i < p->input_count; i++)
+        bases[FAD_FIRST_INPUT + i] = inputs[i];
+    for (size_t i = 0; i < p->output_count; i++)
+        bases[FAD_FIRST_INPUT + p->input_count + i] = outputs[i];
+    return fad_program_steps(p, bases, failed);
+}
+
 size_t fad_program_bytes(const fad_program *p)
 {
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
-    return p->workspace_bytes + p->strip_bytes + p->repeat_bytes + (count > MOST_BASES ? count * sizeof(char *) : 0) + FAD_CACHE_LINE;
+    return p->workspace_bytes + p->strip_bytes + p->repeat_bytes + (count > MOST_BASES ? count * sizeof(char *) : 0) +
+           FAD_CACHE_LINE;
 }
 
 void fad_program_prepare(const fad_program *p, char *workspace)

@@ -1,10 +1,12 @@
-/* kernels.c: inner loops that NumPy has no ufunc for: products fused with sums, strong-zero products. One body, built
- * for several instruction sets; where there is no fused multiply-add, the product is rounded before the sum. */
+/* kernels.c: arithmetic of a program's strips: rows of the table, and products fused with sums. One body, built for
+ * several instruction sets; where there is no fused multiply-add, the product is rounded before the sum. */
 #include "kernels.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("fp-contract=fast")
 #endif
+
+/* --- products fused with sums --- */
 
 /* The operands that do not advance become numbers, so that each case is a loop which the compiler vectorises. */
 #define CASES(T, EXPRESSION)                                                                              \
@@ -56,6 +58,106 @@ KERNEL(mul_sub_f64, double, x * y - z)
 KERNEL(mul_sub_f32, float, x * y - z)
 KERNEL(sub_mul_f64, double, z - x * y)
 KERNEL(sub_mul_f32, float, z - x * y)
+
+/* --- rows of ops.def that are plain arithmetic: LINEAR and BILINEAR ones of one or two operands --- */
+
+#define BINARY(NAME, VALUE)                                                                            \
+    FAD_SIMD static void NAME(char **args, const ptrdiff_t *count, const ptrdiff_t *steps, void *data) \
+    {                                                                                                  \
+        (void)data;                                                                                    \
+        const ptrdiff_t size = sizeof(double), n = *count;                                             \
+        double *out = (double *)args[2];                                                               \
+        const double *xs = (const double *)args[0], *ys = (const double *)args[1];                     \
+        if (steps[0] == size && steps[1] == size) {                                                    \
+            _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
+            {                                                                                          \
+                const double x = xs[i], y = ys[i];                                                     \
+                out[i] = VALUE;                                                                        \
+            }                                                                                          \
+        } else if (steps[0] == size) {                                                                 \
+            const double y = *ys;                                                                      \
+            _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
+            {                                                                                          \
+                const double x = xs[i];                                                                \
+                out[i] = VALUE;                                                                        \
+            }                                                                                          \
+        } else if (steps[1] == size) {                                                                 \
+            const double x = *xs;                                                                      \
+            _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
+            {                                                                                          \
+                const double y = ys[i];                                                                \
+                out[i] = VALUE;                                                                        \
+            }                                                                                          \
+        } else {                                                                                       \
+            const double x = *xs, y = *ys, value = VALUE;                                              \
+            for (ptrdiff_t i = 0; i < n; i++)                                                          \
+                out[i] = value;                                                                        \
+        }                                                                                              \
+    }
+#define UNARY(NAME, VALUE)                                                                             \
+    FAD_SIMD static void NAME(char **args, const ptrdiff_t *count, const ptrdiff_t *steps, void *data) \
+    {                                                                                                  \
+        (void)data;                                                                                    \
+        const ptrdiff_t n = *count, step = steps[0] != 0;                                              \
+        double *out = (double *)args[1];                                                               \
+        const double *xs = (const double *)args[0];                                                    \
+        _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                         \
+        {                                                                                              \
+            const double x = xs[i * step];                                                             \
+            out[i] = VALUE;                                                                            \
+        }                                                                                              \
+    }
+#define ARITHMETIC_1 UNARY
+#define ARITHMETIC_2 BINARY
+#define ARITHMETIC_3(NAME, VALUE)
+#define NO_ARITHMETIC(ARITY, NAME, VALUE)
+#define IS_ARITHMETIC(ARITY, NAME, VALUE) ARITHMETIC_##ARITY(NAME##_f64, (VALUE))
+#define LOOP_OF_LINEAR    IS_ARITHMETIC
+#define LOOP_OF_BILINEAR  IS_ARITHMETIC
+#define LOOP_OF_SMOOTH    NO_ARITHMETIC
+#define LOOP_OF_KINK      NO_ARITHMETIC
+#define LOOP_OF_FLAT      NO_ARITHMETIC
+#define LOOP_OF_PREDICATE NO_ARITHMETIC
+#define OP(NAME, NUMPY, ARITY, KIND, VALUE, ...) LOOP_OF_##KIND(ARITY, NAME, VALUE)
+#include "ops.def"
+#undef OP
+
+static fad_loop arithmetic_loop(int op)
+{
+#define CASE_1(NAME) return NAME##_f64;
+#define CASE_2(NAME) return NAME##_f64;
+#define CASE_3(NAME) return NULL;
+#define IS_CASE(ARITY, NAME) CASE_##ARITY(NAME)
+#define NO_CASE(ARITY, NAME) return NULL;
+#define CASE_OF_LINEAR    IS_CASE
+#define CASE_OF_BILINEAR  IS_CASE
+#define CASE_OF_SMOOTH    NO_CASE
+#define CASE_OF_KINK      NO_CASE
+#define CASE_OF_FLAT      NO_CASE
+#define CASE_OF_PREDICATE NO_CASE
+    switch (op) {
+#define OP(NAME, NUMPY, ARITY, KIND, ...) \
+    case FAD_##NAME:                      \
+        CASE_OF_##KIND(ARITY, NAME)
+#include "ops.def"
+#undef OP
+    default:
+        return NULL;
+    }
+}
+
+bool fad_own_loop(int op, int dtype, bool strict, fad_bound_loop *out)
+{
+    if (dtype != FAD_F64)
+        return false;
+    fad_loop loop = arithmetic_loop(op);
+    if (loop) {
+        out->loop = loop;
+        out->data = NULL;
+        return true;
+    }
+    return !strict && fad_vector_loop(op, out);
+}
 
 fad_loop fad_fused_loop(int code, int dtype)
 {

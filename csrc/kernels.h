@@ -8,4 +8,11 @@
  * the result may be one of them. */
 fad_loop fad_fused_loop(int code, int dtype);
 
+/* A loop for element-wise `op` that is faster on strips than the host's: the same bits, or, unless `strict`, good to 4
+ * units in the last place. False: there is none. */
+bool fad_own_loop(int op, int dtype, bool strict, fad_bound_loop *out);
+
+/* vector_math.c: the C library's vector function for a row whose value is one call of it; false where there is none. */
+bool fad_vector_loop(int op, fad_bound_loop *out);
+
 #endif

@@ -30,7 +30,7 @@ fad_window fad_lower_window(const fad_lowering *l, uint32_t node)
     const fad_shape *shape = fad_lower_shape(l, node);
     fad_window all = {0, shape->strides};
     if (node < l->count && l->source[node] == FAD_FROM_CONSTANT && fad_is_array(l->tape, node) &&
-        fad_trace_repeats(l->tape->values[node].array))
+        fad_repeats(l->tape->values[node].array))
         all.strides = l->tape->values[node].array->strides; /* one element stands for all */
     return all;
 }
@@ -974,6 +974,7 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
         program->loops = tape->loops;
         program->host = tape->host;
         program->node_count = l.count;
+        program->strict = strict;
         status = fad_lower_emit(&l, order, seen, program);
     }
     if (status == FAD_OK)

@@ -9,7 +9,7 @@
             return s_;               \
     } while (0)
 
-enum { LINE = FAD_CACHE_LINE, STRIP_BUDGET = 3 << 13, SHORTEST = 64, LONGEST = 1024 };
+enum { LINE = FAD_CACHE_LINE, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
 
 fad_status fad_emit_push(fad_emitter *e, fad_records *to, const void *record)
 {
@@ -147,7 +147,7 @@ static fad_status place_constant(fad_emitter *e, uint32_t node)
         return FAD_OK;
     e->state[node] |= FAD_HAS_ROOM;
     const fad_array *array = e->tape->values[node].array;
-    if (fad_trace_repeats(array))
+    if (fad_repeats(array))
         return fad_emit_constant(e, array->data, fad_itemsize(array->dtype), &e->where[node]);
     if (fad_contiguous(array))
         return fad_emit_constant(e, array->data, (size_t)bytes_of(e, node), &e->where[node]);

@@ -12,11 +12,11 @@
 const fad_op_info fad_ops[FAD_OP_COUNT] = {
 #define TEXT(...) #__VA_ARGS__
 #define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, DX, DY, SWAP, DOC) \
-    {#NAME, NUMPY, ARITY, FAD_##KIND, AUX_OF_ARITY(ARITY), FAD_SWAP_##SWAP, {DX, DY}, {#PX, #PY, #PZ}, DOC},
+    {#NAME, NUMPY, ARITY, FAD_##KIND, AUX_OF_ARITY(ARITY), FAD_SWAP_##SWAP, #VALUE, {DX, DY}, {#PX, #PY, #PZ}, DOC},
 #include "ops.def"
 #undef OP
 #define ST(NAME, SPELLED, OPERANDS, AUX, LINEAR, TRANSPOSE, DOC) \
-    {#NAME, SPELLED, OPERANDS, FAD_STRUCTURAL, FAD_AUX_##AUX, FAD_SWAP_NO, {"", ""}, {TRANSPOSE, "", ""}, DOC},
+    {#NAME, SPELLED, OPERANDS, FAD_STRUCTURAL, FAD_AUX_##AUX, FAD_SWAP_NO, "", {"", ""}, {TRANSPOSE, "", ""}, DOC},
 #include "structural.def"
 #undef ST
 };

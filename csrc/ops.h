@@ -34,6 +34,7 @@ typedef struct {
     uint8_t kind;           /* fad_kind */
     uint8_t aux;            /* fad_aux_kind */
     uint8_t swap;           /* fad_swap: may the operands change places? */
+    const char *value;      /* the cell, as written; "" for a structural row */
     const char *domains[2]; /* where tests sample the operands */
     const char *partials[3];/* the cells, as written */
     const char *doc;

@@ -84,7 +84,7 @@ static uint64_t mix_side(uint64_t h, int op, const void *side)
 /* How many bytes say what a constant is: one element's, where they are all the same. */
 static size_t constant_bytes(const fad_array *a)
 {
-    return (fad_trace_repeats(a) ? 1 : a->shape->size) * fad_itemsize(a->dtype);
+    return (fad_repeats(a) ? 1 : a->shape->size) * fad_itemsize(a->dtype);
 }
 
 static uint64_t mix_constant(uint64_t h, const fad_tape *tape, uint32_t node)

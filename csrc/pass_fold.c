@@ -61,7 +61,7 @@ bool fad_is_number(const fad_tape *tape, uint32_t node, double *value)
         return true;
     }
     const fad_array *a = tape->values[node].array;
-    if (a->dtype == FAD_I64 || (a->shape->size != 1 && !fad_trace_repeats(a)))
+    if (a->dtype == FAD_I64 || (a->shape->size != 1 && !fad_repeats(a)))
         return false;
     *value = as_number(a);
     return true;

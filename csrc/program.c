@@ -11,10 +11,9 @@ fad_status fad_program_bind(fad_program *p)
     for (size_t i = 0; i < p->instruction_count; i++) {
         const fad_instruction *at = &p->instructions[i];
         fad_bound_loop none = {NULL, NULL};
-        if (at->code == FAD_DO_OP)
+        p->bound[i] = none;
+        if (at->code == FAD_DO_OP && !fad_own_loop(at->op, at->dtype, p->strict, &p->bound[i]))
             p->bound[i] = p->loops->elementwise[at->op][at->dtype];
-        else
-            p->bound[i] = none;
         if (fad_is_fused(at->code))
             p->bound[i].loop = fad_fused_loop(at->code, at->dtype);
         if (at->code == FAD_DO_OP && !p->bound[i].loop)

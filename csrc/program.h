@@ -173,6 +173,7 @@ typedef struct fad_program {
     size_t strip_bytes;
     size_t repeat_bytes;            /* fad_repeat_bytes() of the longest REPEAT step */
     size_t node_count;              /* of the trace that was lowered */
+    bool strict;
 } fad_program;
 
 enum { FAD_CACHE_LINE = 64 };
@@ -194,5 +195,7 @@ void fad_program_prepare(const fad_program *program, char *workspace);
 /* Runs it. `failed` becomes the number of the guard that differs, or guard_count; then the outputs are complete. */
 fad_status fad_program_run(const fad_program *program, char *workspace, char *const *inputs, char *const *outputs,
                            size_t *failed);
+/* The same with all bases in place: workspace, constants, inputs, outputs. */
+fad_status fad_program_steps(const fad_program *program, char *const *bases, size_t *failed);
 
 #endif

@@ -92,6 +92,30 @@ static fad_array scalar_operand(const fad_tape *tape, double number, int dtype, 
     return a;
 }
 
+static bool all_repeat(const fad_tape *tape, size_t arity, const uint32_t *operands)
+{
+    for (size_t k = 0; k < arity; k++)
+        if (fad_node_shape(tape, operands[k])->size != 1 && !fad_repeats(tape->values[operands[k]].array))
+            return false;
+    return true;
+}
+
+/* A node of `shape` whose elements are all the same: `to` is the one. */
+static fad_status new_repeated(fad_tape *tape, int op, unsigned flags, const uint32_t *operands, int dtype,
+                               const fad_shape *shape, fad_array *to, uint32_t *out)
+{
+    fad_status status = FAD_OK;
+    size_t size = (shape->ndim + 2) * sizeof(ptrdiff_t);
+    ptrdiff_t *room = fad_arena_alloc(tape, &tape->arena, size, &status);
+    if (!room)
+        return status;
+    memset(room, 0, size);
+    fad_array one = {(char *)room, tape->shapes[0], tape->shapes[0]->strides, (uint8_t)dtype};
+    fad_array wide = {(char *)room, shape, room + 1, (uint8_t)dtype};
+    *to = one;
+    return fad_new_view(tape, op, flags, operands[0], operands[1], operands[2], &wide, out);
+}
+
 static fad_status record_arrays(fad_tape *tape, int op, size_t arity, const uint32_t *given, int dtype, uint32_t *out)
 {
     uint32_t operands[3] = {given[0], arity > 1 ? given[1] : 0, arity > 2 ? given[2] : 0};
@@ -113,7 +137,13 @@ static fad_status record_arrays(fad_tape *tape, int op, size_t arity, const uint
         flags &= ~(unsigned)FAD_IS_ACTIVE;
     int result = predicate ? FAD_BOOL : dtype;
     fad_array values[3], to;
-    TRY(new_value(tape, op, flags, operands[0], operands[1], operands[2], result, shape, &to, out));
+    const fad_shape *computed = shape;
+    if (tape->dry && !(flags & FAD_IS_DYNAMIC) && shape->size > 1 && all_repeat(tape, arity, operands)) {
+        computed = tape->shapes[0]; /* one element stands for all */
+        TRY(new_repeated(tape, op, flags, operands, result, shape, &to, out));
+    } else {
+        TRY(new_value(tape, op, flags, operands[0], operands[1], operands[2], result, shape, &to, out));
+    }
     if (!fad_has_value(tape, *out))
         return FAD_OK;
     /* Values are read after the append, which may move them. */
@@ -126,7 +156,11 @@ static fad_status record_arrays(fad_tape *tape, int op, size_t arity, const uint
                         : scalar_operand(tape, tape->values[operands[k]].number, own, &room[k]);
         pointers[k] = &values[k];
     }
-    fad_apply_elementwise(tape->loops, op, dtype, shape, arity, pointers, &to);
+    for (size_t k = 0; computed != shape && k < arity; k++) {
+        values[k].shape = computed;
+        values[k].strides = computed->strides;
+    }
+    fad_apply_elementwise(tape->loops, op, dtype, computed, arity, pointers, &to);
     return FAD_OK;
 }
 
@@ -213,6 +247,21 @@ fad_status fad_record_broadcast_to(fad_tape *tape, uint32_t a, const fad_shape *
     }
     if (!fad_shape_expands(from, shape))
         return FAD_BAD_SHAPE;
+    if (tape->dry && !dynamic(tape, a)) { /* a constant that is looked at, not computed with: no need to repeat it */
+        fad_status status = FAD_OK;
+        ptrdiff_t *strides = fad_arena_alloc(tape, &tape->arena, (shape->ndim + 1) * sizeof *strides, &status);
+        if (!strides)
+            return status;
+        fad_array one = fad_value_array(tape, a);
+        if (!fad_is_array(tape, a)) { /* its number may move */
+            one.data = fad_arena_alloc(tape, &tape->arena, sizeof(double), &status);
+            if (!one.data)
+                return status;
+            memcpy(one.data, &tape->values[a].number, sizeof(double));
+        }
+        fad_array wide = fad_broadcast_view(&one, shape, strides);
+        return fad_new_view(tape, FAD_BROADCAST_TO, inherited(tape, a), a, 0, shape->id, &wide, out);
+    }
     TRY(fad_new_array(tape, FAD_BROADCAST_TO, inherited(tape, a), a, 0, shape->id, fad_node_dtype(tape, a), shape, out));
     if (!fad_has_value(tape, *out))
         return FAD_OK;

@@ -54,6 +54,17 @@ typedef struct {
 
 static inline bool fad_contiguous(const fad_array *a) { return a->strides == a->shape->strides; }
 
+/* Whether more than one element of it is one element in memory. */
+static inline bool fad_repeats(const fad_array *a)
+{
+    if (a->shape->size < 2)
+        return false;
+    for (size_t i = 0; i < a->shape->ndim; i++)
+        if (a->strides[i] != 0 && a->shape->dims[i] != 1)
+            return false;
+    return true;
+}
+
 typedef struct {
     uint16_t op;
     uint16_t flags;

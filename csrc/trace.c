@@ -76,16 +76,6 @@ fad_status fad_trace_mark(const fad_trace *trace)
     return FAD_OK;
 }
 
-bool fad_trace_repeats(const fad_array *array)
-{
-    if (array->shape->size < 2)
-        return false;
-    for (size_t i = 0; i < array->shape->ndim; i++)
-        if (array->strides[i] != 0 && array->shape->dims[i] != 1)
-            return false;
-    return true;
-}
-
 static fad_status repeated_constant(fad_tape *to, const fad_array *array, const fad_shape *shape, uint32_t *out)
 {
     fad_status status = FAD_OK;
@@ -103,7 +93,7 @@ fad_status fad_trace_constant(fad_tape *to, const fad_array *array, uint32_t *ou
 {
     const fad_shape *shape;
     TRY(fad_trace_shape(to, array->shape, &shape));
-    if (fad_trace_repeats(array))
+    if (fad_repeats(array))
         return repeated_constant(to, array, shape, out);
     TRY(fad_new_array(to, FAD_CONSTANT, 0, 0, 0, 0, array->dtype, shape, out));
     fad_copy(to->values[*out].array, array);

@@ -30,9 +30,6 @@ fad_status fad_trace_copy(fad_tape *to, const fad_tape *from, uint32_t node, con
  * strides 0) stays such: constants of programs need not be contiguous. */
 fad_status fad_trace_constant(fad_tape *to, const fad_array *array, uint32_t *out);
 
-/* Whether more than one element of `array` is one element in memory. */
-bool fad_trace_repeats(const fad_array *array);
-
 /* The shape of `to` with the dimensions of `shape`, which is another tape's. */
 fad_status fad_trace_shape(fad_tape *to, const fad_shape *shape, const fad_shape **out);
 

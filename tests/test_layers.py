@@ -56,11 +56,14 @@ lower.c:   lower.h
 lower_emit.c: lower.h array.h
 lower_fuse.c: lower.h
 kernels.h: program.h
-kernels.c: kernels.h
+kernels.c: kernels.h ops.def
+vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h
+loop.h:    program.h
+loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
-fastad.h:  program.h tape.h record.h sweep.h emit.h batch.h trace.h pass.h
+fastad.h:  program.h loop.h tape.h record.h sweep.h emit.h batch.h trace.h pass.h
 pass_reassociate.c: fastad.h
 roll.h:    trace.h
 roll_order.c:   roll.h
@@ -80,6 +83,9 @@ _core:        errors numpy
 _reverse:     errors numpy _core
 _batch:       numpy _core
 _program:     errors numpy _core
+_bodies:      errors numpy _core _program _record
+_loops:       numpy _program
+_steps:       numpy _bodies _loops
 _ops:         numpy _core
 _functions:   numpy _core _ops
 _record:      _core
@@ -91,9 +97,11 @@ transforms:   errors numpy _core _record _reverse _containers _calls
 matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
 batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
-compile:      numpy _core _containers _record _program
+compile:      errors numpy _core _bodies _containers _record _program
+scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
+checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions tape transforms matrices batching function compile
+__init__:     errors _core _ops _functions tape transforms matrices batching function compile checkpoint scan
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

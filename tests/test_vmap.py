@@ -999,3 +999,35 @@ def test_one_large_product_instead_of_many():
     ):
         products = [shape for name, shape in ops_of(f, x) if name == "MATMUL"]
         assert all(len(shape) == 2 for shape in products)
+
+
+# --- Jacobians by lanes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [8, 20, 30])
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_jacobians_of_arrays(rows, kind):
+    rng = np.random.default_rng(12)
+    W = rng.normal(size=(rows, 20)).astype(kind)
+    x, y = rng.normal(size=20).astype(kind), rng.normal(size=(4, 5)).astype(kind)
+    f = lambda x, y: np.tanh(W @ (x * np.reshape(y, (20,)))) + np.sum(x)
+    ours = fad.jacobian(f, (0, 1))(x, y)
+    slope = 1 - np.tanh(W @ (x * y.ravel())) ** 2
+    expected = (
+        slope[:, None] * W * y.ravel() + 1,
+        (slope[:, None] * W * x).reshape(rows, 4, 5),
+    )
+    for own, theirs in zip(ours, expected, strict=True):
+        assert own.dtype == kind
+        agree(own, theirs, 1e-13 if kind is np.float64 else 1e-5)
+    inside = fad.jacobian(lambda s: fad.jacobian(f, (0, 1))(x * s, y)[0])(kind(1.0))
+    assert inside.shape == (rows, 20)
+
+
+def test_hessians_of_arrays():
+    x = np.linspace(-1.0, 1.0, 40)
+    f = lambda x: np.sum(np.exp(x) * x[::-1]) + np.max(x) ** 2
+    expected = np.diag(np.exp(x) * x[::-1])
+    expected[np.arange(40), np.arange(40)[::-1]] += np.exp(x) + np.exp(x[::-1])
+    expected[-1, -1] += 2.0
+    np.testing.assert_allclose(fad.hessian(f)(x), expected, atol=1e-13)

@@ -13,10 +13,12 @@ from fastad._functions import *  # noqa: F403 - one function for each row of the
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
 from fastad.batching import vmap
+from fastad.checkpoint import checkpoint
 from fastad.compile import compile
 from fastad.errors import LaneError, TapeError
 from fastad.function import Function
 from fastad.matrices import hessian, jacobian
+from fastad.scan import scan
 from fastad.tape import Tape
 from fastad.transforms import (
     grad,
@@ -39,6 +41,7 @@ __all__ = [
     "LaneError",
     "Tape",
     "TapeError",
+    "checkpoint",
     "compile",
     "check_grads",  # noqa: F405 - these three are imported when they are used
     "grad",
@@ -49,6 +52,7 @@ __all__ = [
     "jvp",
     "linearize",
     "numpy",  # noqa: F405
+    "scan",
     "set_memory_limit",
     "stop_gradient",
     "value_and_grad",

@@ -101,7 +101,7 @@ cdef int spoil(Recorder recorder, size_t start, set seeds) except -1:
                 break
             depends[i - start] = parent >= start and depends[parent - start]
             k += 1
-        if not depends[i - start]:
+        if not depends[i - start] or tape.dry and tape.nodes[i].flags & FAD_IS_DYNAMIC:
             continue
         if not fad_is_array(tape, <uint32_t>i):
             tape.values[i].number = NAN
@@ -118,6 +118,8 @@ def constant(Recorder recorder, array):
 def seed(Recorder recorder, example):
     """A fresh Array for one lane: `example` is its value in the first."""
     cdef unsigned active = 0 if example.dtype.kind == "b" else FAD_IS_ACTIVE
+    if recorder.tape.dry:
+        active |= FAD_IS_DYNAMIC   # its value is not known, whatever the example
     cdef uint32_t node = recorder.constant_array(example, FAD_VARIABLE, active)
     (<Lanes>recorder.lanes).seeds.add(node)
     return wrap(recorder, node)

@@ -142,7 +142,7 @@ def outer_recorder(args):
     for arg in args:
         if type(arg) is Array:
             arg.recorder.require_open()
-            return arg.recorder
+            return arg.recorder.innermost()
         if isinstance(arg, (list, tuple, dict)) or (
             isinstance(arg, np.ndarray) and arg.dtype == object
         ):
@@ -174,7 +174,9 @@ def array_output(recorder, output, name):
         output = _core.asarray(output)
     if type(output) is Array:
         if output.recorder is not recorder:
-            raise _core.TapeError(f"{name}: f returned an Array of another tape")
+            if recorder.captures is None:
+                raise _core.TapeError(f"{name}: f returned an Array of another tape")
+            output = recorder.adopt(output)
         if output.dtype.kind != "f":
             return value_of(output)
         return output

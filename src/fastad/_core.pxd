@@ -23,6 +23,7 @@ cdef extern from "fastad.h" nogil:
         FAD_IS_ARRAY
         FAD_HAS_ARRAY
         FAD_IS_DYNAMIC
+        FAD_INHERITED
         FAD_NODE_NONE
         FAD_MAX_NDIM
         FAD_MANY
@@ -72,6 +73,7 @@ cdef extern from "fastad.h" nogil:
         uint8_t arity
         uint8_t kind
         uint8_t aux
+        const char *value
         const char *domains[2]
         const char *partials[3]
         const char *doc
@@ -331,6 +333,7 @@ cdef extern from "fastad.h" nogil:
     enum:
         FAD_DO_GATHER
     fad_status fad_lower(const fad_trace *trace, const char *seen, bint strict, fad_program **out)
+    fad_status fad_trace_copy(fad_tape *to, const fad_tape *source, uint32_t node, const uint32_t *map, uint32_t *out)
     void fad_program_destroy(fad_program *program)
     size_t fad_program_bytes(const fad_program *program)
     void fad_program_prepare(const fad_program *program, char *workspace)
@@ -349,6 +352,9 @@ cdef extern from "scalar.h" nogil:
                               double tx, double ty, double tz)
 
 
+cdef class Array
+
+
 cdef class Recorder:
     """A tape and the right to record on it."""
 
@@ -361,9 +367,16 @@ cdef class Recorder:
     cdef public object lanes       # while a vmap is under way: which nodes differ from lane to lane (_batch.Lanes)
     cdef readonly bint tracing     # values that reach Python are noted in `guards`
     cdef readonly list guards      # (node, bytes of its value)
+    cdef Recorder inner            # of a body that is recorded apart, meanwhile: see core/bodies.pxi
+    cdef Recorder outer            # of what a body stands in, meanwhile
+    cdef unsigned long outer_thread
+    cdef dict captured             # of a body: node of each outer Array that it reads; None: it may read none
+    cdef readonly list captures    # these Arrays
     cdef object __weakref__
 
     cdef int check(self, fad_status status, str what) except -1
+    cdef uint32_t capture(self, Array a) except? 0xfffffffe
+    cdef bint is_captured(self, uint32_t node)
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
     cdef uint32_t constant_array(self, object array, int op, unsigned flags) except? 0xfffffffe
     cdef object value_of(self, uint32_t node)

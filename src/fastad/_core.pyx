@@ -20,7 +20,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from fastad.errors import LaneError, TapeError
+from fastad.errors import LaneError, TapeError, ValuesNeeded
 
 cnp.import_array()
 
@@ -89,6 +89,7 @@ include "core/memory.pxi"        # allocation, its ceiling, tapes to use again
 include "core/values.pxi"        # values as ndarrays, operands that are not Arrays
 include "core/rules.pxi"         # custom rules, called from C
 include "core/recorder.pxi"      # the recorder: a tape and the right to record on it
+include "core/bodies.pxi"        # recorders within recorders
 include "core/elementwise.pxi"   # rows of csrc/ops.def: broadcasting, promotion
 include "core/primitives.pxi"    # rows of csrc/structural.def, custom nodes
 include "core/emission.pxi"      # derivatives as nodes

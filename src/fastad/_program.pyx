@@ -2,14 +2,19 @@
 """Traces, the passes over them, and programs: what `fastad.compile` makes of a recording and replays."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.stddef cimport ptrdiff_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
 cimport numpy as cnp
+
+from fastad._core import call
+from fastad.errors import UnknownPath
 
 from fastad._core cimport *
 
@@ -181,6 +186,59 @@ cdef class Trace:
             recorder.close()
         guards = list(zip(self.guards, self.seen))
         return Trace.of(recorder, self.inputs, self.outputs + [results[i] for i in range(n)], guards)
+
+    def onto(self, Recorder recorder, arrays):
+        """Record what this trace does on an open recorder, with values, and with its guards where that traces.
+
+        Parameters
+        ----------
+        recorder : Recorder
+        arrays : sequence of Array
+            In place of the inputs, of their types and shapes.
+
+        Returns
+        -------
+        list of Array
+            The outputs.
+        """
+        cdef fad_tape *tape = self.trace.tape
+        cdef size_t i, k, count = tape.count
+        cdef int dtype
+        cdef uint32_t *map = <uint32_t *>malloc((count + 1) * sizeof(uint32_t))
+        cdef uint16_t op
+        cdef fad_custom *custom
+        if map == NULL:
+            raise MemoryError(f"no memory for {count} nodes")
+        recorder.require_open()
+        try:
+            for i in range(self.trace.input_count):
+                map[self.trace.inputs[i]] = recorder.lift(arrays[i], &dtype)
+            for i in range(count):
+                op = tape.nodes[i].op
+                if not tape.nodes[i].flags & FAD_IS_DYNAMIC:
+                    recorder.check(fad_trace_copy(recorder.tape, tape, <uint32_t>i, map, &map[i]), "trace")
+                elif op == FAD_CUSTOM:
+                    custom = <fad_custom *>tape.side[tape.nodes[i].aux]
+                    inputs = [wrap(recorder, map[custom.nodes[k]]) for k in range(custom.count)]
+                    outputs = self.again(<object>custom.rule, inputs)
+                    for k in range(custom.outputs):
+                        map[i + k] = (<Array>outputs[k]).node
+                elif op != FAD_VARIABLE and op != FAD_OUTPUT:
+                    recorder.check(fad_trace_copy(recorder.tape, tape, <uint32_t>i, map, &map[i]), "trace")
+            if recorder.tracing:
+                recorder.guards.extend([(map[self.trace.guards[i]], self.seen[i])
+                                        for i in range(self.trace.guard_count)])
+            return [wrap(recorder, map[self.trace.outputs[i]]) for i in range(self.trace.output_count)]
+        finally:
+            free(map)
+
+    def again(self, rule, inputs):
+        """The outputs of a rule, recorded at other inputs."""
+        if getattr(rule, "forward", None) is None:
+            name = getattr(rule, "__name__", type(rule).__name__)
+            raise NotImplementedError(f"{name}: its rule has no forward, which fad.scan and fad.checkpoint need to compute "
+                                      "its values again")
+        return call(rule, inputs)
 
     def lowered(self, bint strict):
         """The program of this trace."""
@@ -629,3 +687,6 @@ cdef class Replay:
             path = path.other(other[0], other[1])
             if path is None:
                 return MISS
+
+
+include "program/loop.pxi"        # programs run step after step

@@ -193,7 +193,8 @@ def _over(leaf, axis, key):
 
 def _first_lane(over):
     """Value of the first lane; where there is none, ones that make a regular matrix."""
-    if len(over):
+    known = type(over) is not Array or not over.recorder.dry
+    if len(over) and known:
         return np.asarray(forward_value(over[0]), over.dtype)
     shape = over.shape[1:]
     example = np.ones(shape, over.dtype)

@@ -19,15 +19,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastad import _core
+from fastad._bodies import hinted
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import Array
 from fastad._core import memory_limit as _memory_limit
 from fastad._program import MISS, Decision, Path, Program, Replay, Trace
 from fastad._record import current_recorder, recording
+from fastad.errors import UnknownPath, ValuesNeeded
 
 __all__ = ["CacheInfo", "Compiled", "compile"]
 
 MOST_PATHS = 128
+MOST_HINTS = 32  # of paths through the body of a loop
+WORTH_A_DRY_RUN = 1000  # elements of the inputs
 
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
 PASSES = ("simplify", "reassociate", "roll", "simplify")
@@ -267,11 +271,20 @@ class _Recorded(NamedTuple):
 
 
 def _record(function, arguments):
-    """Trace `function` at the given arguments."""
+    """Trace `function` at the given arguments: its form alone where that is worth a try, else with values."""
+    if sum(np.size(leaf) for leaf in arguments.inputs) >= WORTH_A_DRY_RUN:
+        try:
+            return _record_once(function, arguments, dry=True)
+        except ValuesNeeded:
+            pass
+    return _record_once(function, arguments, dry=False)
+
+
+def _record_once(function, arguments, dry):
     recorder = _core.Recorder()
     recorder.open(_memory_limit())
     try:
-        recorder.trace()
+        recorder.trace(dry)
         with recording(recorder):
             inputs = [recorder.input(leaf) for leaf in arguments.inputs]
             nodes = [x.node for x in inputs]
@@ -392,6 +405,7 @@ class Compiled:
         self.function, self.options = function, options
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
+        self._hints: dict[Any, list[Any]] = {}
         self.clear()
 
     def clear(self) -> None:
@@ -409,7 +423,10 @@ class Compiled:
     def __call__(self, *args, **kwargs):
         self._calls += 1
         if self._replay is not None and not kwargs and current_recorder() is None:
-            result = self._replay(args)
+            try:
+                result = self._replay(args)
+            except UnknownPath:
+                result = MISS
             if result is not MISS:
                 return result
         return self._call(args, kwargs)
@@ -421,13 +438,19 @@ class Compiled:
         paths = self._paths.get(arguments.key)
         path = paths.last if paths is not None else None
         while path is not None:
-            outcome = path.program(*arguments.inputs)
+            try:
+                outcome = path.program(*arguments.inputs)
+            except UnknownPath as unknown:  # of a loop inside: what it closes over is recorded anew
+                hints = self._hints.setdefault(unknown.key, [])
+                hints[:] = [unknown.values, *hints[: MOST_HINTS - 1]]
+                break
             if isinstance(outcome, list):
                 paths.last = path
                 self._remember(path, arguments)
                 return path.packed(outcome)
             path = path.other(*outcome)
-        return self._first_call(args, kwargs, arguments)
+        with hinted(self._hints):
+            return self._first_call(args, kwargs, arguments)
 
     def _remember(self, path, arguments):
         if not arguments.kwargs and len(arguments.inputs) == len(arguments.forms):
@@ -437,7 +460,10 @@ class Compiled:
         path = self._compiled(arguments)
         if path is None:
             return self.function(*args, **kwargs)
-        outcome = path.program(*arguments.inputs)
+        try:
+            outcome = path.program(*arguments.inputs)
+        except UnknownPath:
+            return self.function(*args, **kwargs)
         if not isinstance(outcome, list):
             # A value that decides was computed in another order and rounded otherwise.
             path = self._compiled(arguments, strict=True)

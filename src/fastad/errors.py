@@ -1,6 +1,10 @@
 """Exceptions of the package."""
 
-__all__ = ["LaneError", "TapeError"]
+__all__ = ["LaneError", "TapeError", "UnknownPath", "ValuesNeeded"]
+
+
+class ValuesNeeded(BaseException):  # noqa: N818 - no error: a recording without values starts again with them
+    """A value was asked for while only the form of a function is recorded. Never seen by a user."""
 
 
 class TapeError(RuntimeError):
@@ -27,3 +31,21 @@ class LaneError(TypeError):
     >>> fad.vmap(lambda x: np.where(x > 0, x, -x))(np.array([1.0, -1.0]))
     array([1., 1.])
     """
+
+
+class UnknownPath(Exception):  # noqa: N818 - a message between parts of the package
+    """A rule that is replayed came to a path through its function that it has not recorded.
+
+    `fastad.compile` records the function anew then; no user sees this.
+
+    Attributes
+    ----------
+    key : object
+        The code that takes the path.
+    values : list
+        Inputs at which it does.
+    """
+
+    def __init__(self, key, values):
+        super().__init__(key, values)
+        self.key, self.values = key, values

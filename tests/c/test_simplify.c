@@ -163,7 +163,7 @@ static void test_logsumexp(void)
                 "%10 = SUM_TO %9 : f64\n"
                 "%11 = SUB %7 %10 : f64\n"
                 "%12 = BROADCAST_TO %11 : f64[1]\n"
-                "%13 = EMBED %12 : f64[5]\n"
+                "%13 = STRIDED_ADD %12 @3:0 : f64[5]\n"
                 "%14 = ADD %9 %13 : f64[5]\n");
     end(&r);
 }

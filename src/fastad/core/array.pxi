@@ -65,7 +65,7 @@ cdef class Array:
         else:
             self.recorder.check(fad_record_reshape(tape, self.base.node, tape.shapes[self.view_aux], &self.node),
                                 "view")
-        self.active = tape.nodes[self.node].flags & FAD_IS_ACTIVE
+        self.active = tape.nodes[self.node].flags & FAD_INHERITED
         self.base_version = self.base.version
         self.version += 1
         return 0
@@ -75,11 +75,14 @@ cdef class Array:
         cdef fad_tape *tape = self.recorder.tape
         cdef Array a = self
         cdef const fad_shape *whole
+        if tape.dry:
+            raise ValuesNeeded   # what is a view of what is told by memory
         if self.depth > DEEPEST_VIEW:
             raise TapeError(f"writing to a view of more than {DEEPEST_VIEW} views of each other: copy it first")
         while True:
+            refuse_outer(a)
             a.node = node
-            a.active = tape.nodes[node].flags & FAD_IS_ACTIVE
+            a.active = tape.nodes[node].flags & FAD_INHERITED
             a.version += 1
             if a.base is None:
                 return 0
@@ -139,7 +142,7 @@ cdef class Array:
     @property
     def active(self):
         self.readable()
-        return bool(self.active)
+        return bool(self.active & FAD_IS_ACTIVE)
 
     @property
     def recorder(self):
@@ -197,7 +200,7 @@ cdef class Array:
     cdef object number(self, str what):
         self.readable()
         self.recorder.read_check(self.node)
-        if self.active:
+        if self.active & FAD_IS_ACTIVE:
             raise TypeError(f"{what} of a recorded value would drop its derivative: use fastad's or NumPy's functions "
                             "(np.sin, fad.sin, ...), or fad.stop_gradient(x) where a constant is meant")
         if fad_node_shape(self.recorder.tape, self.node).size != 1:
@@ -222,7 +225,7 @@ cdef class Array:
         return int(self.number("an index"))
 
     def item(self, *args):
-        return self.number("item()") if self.active else np.asarray(self.value).item(*args)
+        return self.number("item()") if self.active & FAD_IS_ACTIVE else np.asarray(self.value).item(*args)
 
     def tolist(self):
         if self.ndim == 0:
@@ -231,7 +234,7 @@ cdef class Array:
 
     def __array__(self, dtype=None, copy=None):
         self.readable()
-        if self.active or fad_is_float(fad_node_dtype(self.recorder.tape, self.node)) and self.active:
+        if self.active & FAD_IS_ACTIVE:
             if self.scalar and (dtype is None or dtype == object):
                 box = np.empty((), dtype=object)
                 box[()] = self
@@ -351,6 +354,8 @@ cdef class Array:
         cdef const fad_shape *shape
         cdef uint32_t node = 0
         self.use()
+        if self.recorder.inner is not None:
+            return inside(self)[index]
         if type(index) is int and not self.scalar:
             shape = fad_node_shape(self.recorder.tape, self.node)
             if shape.ndim == 1 and fad_node_dtype(self.recorder.tape, self.node) == FAD_F64:
@@ -372,6 +377,7 @@ cdef class Array:
         cdef uint32_t node = 0, given
         cdef int dtype
         self.use()
+        refuse_outer(self)
         if not fad_is_float(fad_node_dtype(self.recorder.tape, self.node)):
             raise TypeError("only floating-point Arrays can be written to")
         given = self.recorder.lift(value, &dtype)

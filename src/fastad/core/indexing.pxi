@@ -144,6 +144,6 @@ cdef object places_of(Array a, object index):
 
 cdef object index_value(object part):
     value = value_of(part)   # of a mask: how many elements it picks is part of the recording
-    if type(part) is Array and (<Array>part).active:
+    if type(part) is Array and (<Array>part).active & FAD_IS_ACTIVE:
         raise IndexError("an index must be integers or bools, got a differentiable Array")
     return value

@@ -36,20 +36,20 @@ cdef inline object binary(int op, object left, object right):
             if type(right) is Array:
                 y = <Array>right
                 if y.scalar and y.recorder is x.recorder and y.generation == y.recorder.generation:
-                    return scalar_result(op, x.recorder, x.node, y.node, 0 if flat else x.active | y.active,
+                    return scalar_result(op, x.recorder, x.node, y.node, (x.active | y.active) & (FAD_IS_DYNAMIC if flat else FAD_INHERITED),
                                          fad_scalar_value(op, x.recorder.tape.values[x.node].number,
                                                           x.recorder.tape.values[y.node].number, 0.0))
             elif type(right) is float or type(right) is int:
                 number = right
                 constant_operand(x.recorder, number, &c)
-                return scalar_result(op, x.recorder, x.node, c, 0 if flat else x.active,
+                return scalar_result(op, x.recorder, x.node, c, x.active & (FAD_IS_DYNAMIC if flat else FAD_INHERITED),
                                      fad_scalar_value(op, x.recorder.tape.values[x.node].number, number, 0.0))
     elif type(left) is float or type(left) is int:
         y = <Array>right
         if y.scalar and live(y):
             number = left
             constant_operand(y.recorder, number, &c)
-            return scalar_result(op, y.recorder, c, y.node, 0 if flat else y.active,
+            return scalar_result(op, y.recorder, c, y.node, y.active & (FAD_IS_DYNAMIC if flat else FAD_INHERITED),
                                  fad_scalar_value(op, number, y.recorder.tape.values[y.node].number, 0.0))
     return binary_arrays(op, left, right)
 
@@ -85,7 +85,7 @@ cdef bint recordable(object x):
 cdef object unary(int op, Array x):
     cdef unsigned active
     if x.scalar and live(x):
-        active = 0 if fad_ops[op].kind == FAD_FLAT else x.active
+        active = x.active & (FAD_IS_DYNAMIC if fad_ops[op].kind == FAD_FLAT else FAD_INHERITED)
         return scalar_result(op, x.recorder, x.node, 0, active,
                              fad_scalar_value(op, x.recorder.tape.values[x.node].number, 0.0, 0.0))
     return record_operands(op, (x,))
@@ -110,6 +110,9 @@ cdef object compare(object left, object right, int op):
     cdef Array x = <Array>left
     cdef uint32_t nodes[2]
     cdef int dtype
+    if x.recorder is not None and x.recorder.inner is not None:
+        x.readable()
+        left = x = inside(x)
     if x.scalar:
         x.readable()
     if x.scalar and x.recorder.lanes is not None and recordable(right):

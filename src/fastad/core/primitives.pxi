@@ -23,7 +23,7 @@ cdef Array operand(object x):
     cdef int dtype
     if type(x) is Array:
         (<Array>x).use()
-        return <Array>x
+        return inside(<Array>x)
     r = recorder_for((x,))
     return wrap(r, r.lift(x, &dtype))
 
@@ -369,5 +369,6 @@ def whole(x):
 cdef Array custom_output(Recorder recorder, uint32_t node):
     """An output's Array. The first node of a rule is active for the rule's sake, even where its value is an index."""
     cdef Array a = wrap(recorder, node)
-    a.active = a.active and fad_is_float(fad_node_dtype(recorder.tape, node))
+    if not fad_is_float(fad_node_dtype(recorder.tape, node)):
+        a.active &= FAD_IS_DYNAMIC
     return a

@@ -49,6 +49,7 @@ cdef object in_place(Array self, object result):
     new = <Array>result
     if self.scalar:
         return new
+    refuse_outer(self)
     node = new.node
     if new.shape != self.shape:
         raise ValueError(f"non-broadcastable output operand with shape {self.shape} doesn't match the broadcast shape "

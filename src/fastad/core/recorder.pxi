@@ -71,6 +71,7 @@ cdef class Recorder:
         self.error = None
         self.tracing = False
         self.guards = None
+        self.captured = self.captures = None
         fad_sweep_end(&self.sweep, keep)
         fad_tape_reset(self.tape, keep)
 
@@ -157,6 +158,9 @@ cdef class Recorder:
         if node < mark:
             return bool(self.tape.nodes[node].flags & FAD_IS_ACTIVE)
         cdef bytearray seen = bytearray(node + 1 - mark)
+        for older in self.captured_nodes:   # of outside, whenever they were asked for
+            if mark <= older <= node and self.tape.nodes[<uint32_t>older].flags & FAD_IS_ACTIVE:
+                seen[older - mark] = 1
         for i in range(mark, node + 1):
             k = 0
             while True:
@@ -193,21 +197,81 @@ cdef class Recorder:
         """Raise TapeError unless the calling thread may record."""
         if self.thread == fad_thread():
             return
+        if self.inner is not None:
+            return self.inner.require_open()
         if self.thread == 0:
             raise TapeError("the tape of this Array is closed: nothing can be recorded on it any more")
         raise TapeError("the tape of this Array belongs to another thread: record on it only there")
 
+    # --- bodies ---
+
+    def enclose(self, Recorder outer):
+        """Record a body: Arrays of others are captured. `outer` (or None) waits until `leave`."""
+        self.captured, self.captures = {}, []
+        if outer is not None:
+            outer.require_open()
+            self.outer, self.outer_thread = outer, outer.thread
+            outer.inner, outer.thread = self, 0
+
+    def leave(self):
+        """The body is complete."""
+        if self.outer is not None:
+            self.outer.inner, self.outer.thread = None, self.outer_thread
+            self.outer = None
+
+    def innermost(self):
+        """Who records in place of this one: itself, or a body's."""
+        return innermost(self)
+
+    def adopt(self, x):
+        """`x` as an Array of this recorder: a constant, or one of another that a body captures."""
+        cdef int dtype
+        return wrap(self, self.lift(x, &dtype))
+
+    @property
+    def captured_nodes(self):
+        """Nodes that stand for `captures`."""
+        return [] if self.captured is None else list(self.captured.values())
+
+    cdef bint is_captured(self, uint32_t node):
+        return self.captured is not None and node in self.captured.values()
+
+    cdef uint32_t capture(self, Array a) except? 0xfffffffe:
+        """The input that stands for an Array of another recorder."""
+        cdef uint32_t node
+        cdef uint16_t flags
+        if self.captured is None:
+            raise TapeError("operands were recorded on different tapes")
+        key = (<size_t><void *>a.recorder, a.node)
+        found = self.captured.get(key)
+        if found is not None:
+            return found
+        flags = a.recorder.tape.nodes[a.node].flags
+        value = np.asarray(a.recorder.value_of(a.node))
+        if a.recorder.tape.nodes[a.node].op == FAD_CONSTANT:
+            return self.constant_array(value, FAD_CONSTANT, 0)
+        node = self.constant_array(value, FAD_VARIABLE, FAD_IS_DYNAMIC | (flags & FAD_IS_ACTIVE))
+        self.captured[key] = node
+        self.captures.append(wrap(a.recorder, a.node))
+        return node
+
     # --- guards ---
 
-    def trace(self):
-        """From now on, note every value that reaches Python: what was decided by it holds only where it is the same."""
+    def trace(self, bint dry=False):
+        """From now on, note every value that reaches Python: what was decided by it holds only where it is the same.
+
+        `dry`: compute nothing that depends on an input, and raise ValuesNeeded where such a value is asked for.
+        """
         self.tracing = True
+        self.tape.dry = dry
         self.guards = []
 
     cdef int asked(self, uint32_t node) except -1:
         """The value of `node` is about to reach Python."""
         cdef fad_array array
         self.read_check(node)
+        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
+            raise ValuesNeeded
         if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
             array = fad_value_array(self.tape, node)
             self.guards.append((node, to_numpy(&array).tobytes()))
@@ -217,6 +281,8 @@ cdef class Recorder:
 
     cdef object value_of(self, uint32_t node):
         cdef fad_array array
+        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
+            raise ValuesNeeded
         if not fad_is_array(self.tape, node):
             return self.tape.values[node].number
         array = fad_value_array(self.tape, node)
@@ -264,7 +330,8 @@ cdef class Recorder:
             dims[i] = a.shape[i]
         self.check(fad_shape_intern(self.tape, a.ndim, dims, &shape), "constant")
         self.check(fad_new_array(self.tape, op, flags, 0, 0, 0, dtype, shape, &node), "constant")
-        memcpy(self.tape.values[node].array.data, cnp.PyArray_DATA(a), cnp.PyArray_NBYTES(a))
+        if self.tape.values[node].array.data != NULL:
+            memcpy(self.tape.values[node].array.data, cnp.PyArray_DATA(a), cnp.PyArray_NBYTES(a))
         return node
 
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe:
@@ -275,10 +342,9 @@ cdef class Recorder:
         if kind is Array:
             a = <Array>x
             a.use()
-            if a.recorder is not self:
-                raise TapeError("operands were recorded on different tapes")
-            dtype[0] = FAD_F64 if a.scalar else fad_node_dtype(self.tape, a.node)
-            return a.node
+            node = a.node if a.recorder is self else self.capture(a)
+            dtype[0] = FAD_F64 if a.scalar else fad_node_dtype(self.tape, node)
+            return node
         dtype[0] = -1
         if kind is float or kind is int or kind is bool:
             self.check(fad_constant(self.tape, x, &node), "constant")
@@ -304,11 +370,16 @@ cdef class Recorder:
 
     def input(self, value):
         """An argument of a function that is traced: a variable, of integers or truth values as well."""
+        cdef unsigned flags
         array = np.asarray(value)
-        if array.dtype.kind == "f":
-            return self.variable(value)
         self.require_open()
-        return wrap(self, self.constant_array(array, FAD_VARIABLE, 0))
+        flags = FAD_INHERITED if array.dtype.kind == "f" else FAD_IS_DYNAMIC
+        return wrap(self, self.constant_array(array, FAD_VARIABLE, flags))
+
+    @property
+    def dry(self):
+        """Whether only the form is recorded of what depends on an input."""
+        return bool(self.tape.dry)
 
     def variable(self, value):
         """A new variable with the given value."""
@@ -363,6 +434,8 @@ cdef class Recorder:
             if fad_sweep_get(sweep, custom.first_output + <uint32_t>i, &number, &g):
                 cotangents.append(number if not fad_is_array(self.tape, custom.first_output + <uint32_t>i)
                                   else to_numpy(&g))
+            elif takes_none(<object>custom.rule):
+                cotangents.append(None)
             else:
                 cotangents.append(np.zeros_like(outputs[i])[()])
         results = rule_results(<object>custom.rule, inputs, outputs, tuple(cotangents))
@@ -394,7 +467,9 @@ cdef class Recorder:
         cdef size_t i
         cdef int dtype
         inputs, outputs = self.rule_arrays(custom)
-        given = [wrap(self, cotangents[i]) if cotangents[i] != FAD_NODE_NONE else np.zeros(outputs[i].shape)[()]
+        nothing = takes_none(<object>custom.rule)
+        given = [wrap(self, cotangents[i]) if cotangents[i] != FAD_NODE_NONE
+                 else None if nothing else np.zeros(outputs[i].shape)[()]
                  for i in range(custom.outputs)]
         values = rule_results(<object>custom.rule, inputs, outputs, tuple(given))
         for i in range(custom.count):
@@ -416,7 +491,9 @@ cdef class Recorder:
         rule = <object>custom.rule
         if getattr(rule, "jvp", None) is None:
             return self.transpose_rule(custom, tangents, results)
-        given = [wrap(self, tangents[i]) if tangents[i] != FAD_NODE_NONE else np.zeros(inputs[i].shape)[()]
+        nothing = takes_none(rule)
+        given = [wrap(self, tangents[i]) if tangents[i] != FAD_NODE_NONE
+                 else None if nothing else np.zeros(inputs[i].shape)[()]
                  for i in range(custom.count)]
         values = rule.jvp(inputs, outputs, tuple(given))
         if not isinstance(values, (tuple, list)):

@@ -44,6 +44,11 @@ cdef str rule_name(object rule):
     return getattr(rule, "__name__", type(rule).__name__)
 
 
+cdef bint takes_none(object rule):
+    """Whether a rule is given None in place of zeros, where nothing depends on an output or input."""
+    return getattr(rule, "takes_none", False)
+
+
 cdef object rule_results(object rule, tuple inputs, tuple outputs, tuple cotangents):
     results = rule.vjp(inputs, outputs, cotangents)
     if not isinstance(results, (tuple, list)):

@@ -67,7 +67,8 @@ cdef object stack_objects(Recorder recorder, object array):
     cdef uint32_t node = 0
     cdef int dtype
     cdef list items = array.ravel().tolist()
-    if n and any([type(item) is Array and (<Array>item).recorder is recorder and not (<Array>item).scalar
+    if n and any([type(item) is Array and ((<Array>item).recorder is recorder or recorder.captured is not None)
+                  and not (<Array>item).scalar
                   for item in items]):
         return reshape(rule_of(np.stack)(items), array.shape + np.shape(items[0]))
     cdef uint32_t *nodes = <uint32_t *>PyMem_Malloc((n + 1) * sizeof(uint32_t))
@@ -110,7 +111,7 @@ cdef Recorder recorder_for(tuple operands):
         recorder = recorder_of(x)
         if recorder is not None:
             recorder.require_open()
-            return recorder
+            return innermost(recorder)
     raise TypeError("expected at least one fastad.Array among the operands")
 
 

@@ -71,7 +71,7 @@ cdef inline Array wrap(Recorder recorder, uint32_t node):
     a.generation = recorder.generation
     a.node = node
     a.scalar = not flags & FAD_IS_ARRAY
-    a.active = flags & FAD_IS_ACTIVE
+    a.active = flags & FAD_INHERITED
     return a
 
 
