@@ -101,6 +101,10 @@ bool fad_entry_step(const fad_emitter *e, const fad_entry *later, const fad_entr
 bool fad_entry_memory(const fad_emitter *e, const fad_entry *entry, fad_argument *out);
 bool fad_entry_is_constant(const fad_emitter *e, uint32_t operand);
 
+/* lower_demand.c: the entries in another order; and, where that is used, new times for what is read in the block. */
+fad_status fad_sort_by_demand(const fad_emitter *e, const fad_entry *all, size_t count, fad_entry *sorted);
+void fad_note_sorted(const fad_emitter *e, const fad_entry *before, fad_entry *sorted, size_t count);
+
 /* lower_repeat.c: emits iterations begin .. begin+count-1 of a stretch as REPEAT steps as far as their operands are
  * affine; `*done` is how many iterations, 0 where the first is not worth it. */
 fad_status fad_emit_repeat(fad_emitter *e, const fad_entry *entries, const fad_stretch *stretch, size_t begin,

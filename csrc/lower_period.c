@@ -92,6 +92,8 @@ static bool follows(const finder *f, size_t first, size_t period, size_t i)
     for (int k = 0; k < x->count; k++) {
         if (!fad_entry_step(f->e, x, y, k, &step) || (!sets && steps[k] != step))
             return false;
+        if (!(y->operands[k] & FAD_OUTSIDE) && y->operands[k] >= first && step != (int64_t)period)
+            return false; /* made within, at another pace */
         steps[k] = step;
     }
     if (fad_entry_memory(f->e, x, &to) && fad_entry_memory(f->e, y, &from)) {

@@ -8,7 +8,10 @@
             return s_;               \
     } while (0)
 
-enum { SHORTEST_BLOCK = 64 }; /* of which stretches are looked for */
+enum {
+    SHORTEST_BLOCK = 64,   /* of which stretches are looked for */
+    MANY = 512,            /* instructions: another order may do with less */
+};
 
 /* --- operands --- */
 
@@ -201,6 +204,13 @@ static fad_status reserve(entries *to, size_t count)
     return status;
 }
 
+static void release(entries *block, fad_records *stretches)
+{
+    fad_status ignored;
+    fad_resize(block->e->tape, block->all, block->capacity * sizeof *block->all, 0, &ignored);
+    fad_resize(block->e->tape, stretches->data, stretches->capacity * stretches->item, 0, &ignored);
+}
+
 static fad_status add_items(entries *to, const fad_region *r)
 {
     fad_emitter *e = to->e;
@@ -281,10 +291,9 @@ static fad_status emit_stretch(fad_emitter *e, const fad_entry *all, const fad_s
     return FAD_OK;
 }
 
-static fad_status emit_block(fad_emitter *e, const entries *block, fad_records *stretches, size_t *before)
+static fad_status emit_block(fad_emitter *e, const entries *block, const fad_records *stretches, size_t *before)
 {
     size_t at = 0;
-    TRY(fad_find_stretches(e, block->all, block->count, stretches));
     for (size_t i = 0; i < stretches->count; i++) {
         const fad_stretch *s = (const fad_stretch *)stretches->data + i;
         TRY(emit_entries(e, block->all, at, s->first));
@@ -292,6 +301,47 @@ static fad_status emit_block(fad_emitter *e, const entries *block, fad_records *
         at = s->first + s->period * s->count;
     }
     return emit_entries(e, block->all, at, block->count);
+}
+
+/* Instructions of a block, if its stretches are what they promise. */
+static size_t instructions(size_t count, const fad_records *stretches)
+{
+    const fad_stretch *s = stretches->data;
+    for (size_t i = 0; i < stretches->count; i++)
+        count -= (s[i].count - 1) * s[i].period;
+    return count;
+}
+
+static void swap(void *x, void *y, size_t size)
+{
+    char z[64];
+    memcpy(z, x, size);
+    memcpy(x, y, size);
+    memcpy(y, z, size);
+}
+
+/* Looks for stretches, in another order too where this one has few. */
+static fad_status find_stretches(fad_emitter *e, entries *block, fad_records *stretches)
+{
+    TRY(fad_find_stretches(e, block->all, block->count, stretches));
+    size_t found = instructions(block->count, stretches);
+    if (found <= MANY)
+        return FAD_OK;
+    entries other = {.e = e};
+    fad_records others = {.item = sizeof(fad_stretch)};
+    fad_status status = reserve(&other, block->count);
+    if (status == FAD_OK)
+        status = fad_sort_by_demand(e, block->all, block->count, other.all);
+    if (status == FAD_OK)
+        status = fad_find_stretches(e, other.all, block->count, &others);
+    if (status == FAD_OK && instructions(block->count, &others) < found - found / 4) {
+        fad_note_sorted(e, block->all, other.all, block->count);
+        other.count = block->count;
+        swap(block, &other, sizeof other);
+        swap(stretches, &others, sizeof others);
+    }
+    release(&other, &others);
+    return status;
 }
 
 static fad_status emit_one_by_one(fad_emitter *e, const fad_region *r)
@@ -312,14 +362,15 @@ fad_status fad_emit_scalars(fad_emitter *e, const fad_region *r)
     }
     entries block = {.e = e};
     fad_records stretches = {.item = sizeof(fad_stretch)};
-    fad_status ignored, status = reserve(&block, r->count);
+    fad_status status = reserve(&block, r->count);
     if (status == FAD_OK)
         status = add_items(&block, r);
+    if (status == FAD_OK)
+        status = find_stretches(e, &block, &stretches);
     if (status == FAD_OK)
         status = emit_block(e, &block, &stretches, &before);
     if (status == FAD_OK)
         status = fad_emit_flush_scalars(e, before);
-    fad_resize(e->tape, block.all, block.capacity * sizeof *block.all, 0, &ignored);
-    fad_resize(e->tape, stretches.data, stretches.capacity * stretches.item, 0, &ignored);
+    release(&block, &stretches);
     return status;
 }

@@ -194,6 +194,8 @@ static fad_status reassociate(const fad_trace *in, fad_trace *out, bool strict)
     return fad_pass_reassociate(in, out);
 }
 
+static fad_status roll(const fad_trace *in, fad_trace *out, bool strict) { return fad_pass_roll(in, out, 8, strict); }
+
 typedef node (*function)(recording *r, size_t n);
 
 /* Scalar instructions of value and gradients up to some order, as recorded and after the passes. */
@@ -217,13 +219,17 @@ static void measure(function f, size_t n, int order, bool sums, size_t *strict, 
     }
     fad_program_destroy(p);
     fad_trace simple = run(fad_pass_simplify, &r.trace, false), terms = run(reassociate, &simple, false);
-    p = lowered(&terms, false);
-    *loose = scalars_of(p);
-    if (!runs(p, &r.trace, 1e-11)) {
-        fprintf(stderr, "%s, n = %zu, order %d: other numbers\n", name, n, order);
-        failures++;
+    fad_trace rolled = run(roll, &terms, false);
+    for (int k = 0; k < 2; k++) {
+        p = lowered(k ? &terms : &rolled, false);
+        *loose = scalars_of(p);
+        if (!runs(p, &r.trace, 1e-11)) {
+            fprintf(stderr, "%s, n = %zu, order %d: other numbers\n", name, n, order);
+            failures++;
+        }
+        fad_program_destroy(p);
     }
-    fad_program_destroy(p);
+    fad_tape_destroy(rolled.tape);
     fad_tape_destroy(terms.tape);
     fad_tape_destroy(simple.tape);
     end(&r);
