@@ -4,6 +4,7 @@
 #   make check     lint, types, strict C, layers, tables    make wheel    sdist and tested wheels
 #   make asan      everything under ASan and UBSan          make develop  an editable build in .venv-dev
 #   make format    what ruff can mend by itself             make clean    as after the clone
+#   make fuzz      a million damaged programs, sanitized
 # Another Python:  make PYTHON=/path/to/python3.12 test     (has its own .venv-3.12)
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ C_SANITIZE := -std=c11 -fsanitize=address,undefined -fno-sanitize-recover=all -g
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test check format asan asan-tests bench docs wheel develop clean
+.PHONY: help demo test check format asan asan-tests fuzz bench docs wheel develop clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -54,6 +55,12 @@ asan: $(C_TESTS:%=build/c-asan/%)
 asan-tests: $(VENV)/.extra-test
 	$(PY) tools/sanitizer_canary.py
 	$(PY) tools/sanitized.py -m pytest $(PYTEST_ARGS)
+
+# Saved programs with changed bytes: another seed, other inputs.
+FUZZ_INPUTS ?= 1000000
+FUZZ_SEED ?= 1
+fuzz: build/c-asan/fuzz_program
+	ASAN_OPTIONS=detect_leaks=1 $< $(FUZZ_INPUTS) $(FUZZ_SEED) reasons
 
 bench: $(VENV)/.extra-bench
 	cd benchmarks && set -e; asv="../$(PY) -m asv"; commit=$$(git rev-parse HEAD); \

@@ -122,10 +122,10 @@ static affine_body body_of(int code, int dtype)
 #define INDEXED(T, STATEMENT)                                                   \
     for (uint64_t i = 0; i < count; i++) {                                      \
         int64_t at = *(const int64_t *)(indices + (ptrdiff_t)i * index_step);   \
-        T *one = (T *)whole + at;                                               \
-        T *item = (T *)(run + (ptrdiff_t)i * run_step);                         \
         if (at < 0 || (uint64_t)at >= limit)                                    \
             return FAD_BAD_OPERAND;                                             \
+        T *one = (T *)whole + at;                                               \
+        T *item = (T *)(run + (ptrdiff_t)i * run_step);                         \
         STATEMENT;                                                              \
     }
 
@@ -330,7 +330,7 @@ static size_t check_guards(const machine *m, const fad_step *step)
     const fad_program *p = m->program;
     for (size_t i = step->first; i < step->first + step->count; i++) {
         const fad_guard *g = &p->guards[i];
-        if (memcmp(m->bases[g->base] + g->offset, p->constants + g->expected, g->size) != 0)
+        if (g->size && memcmp(m->bases[g->base] + g->offset, p->constants + g->expected, g->size) != 0)
             return i;
     }
     return p->guard_count;

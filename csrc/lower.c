@@ -431,6 +431,7 @@ static fad_status part_window(fad_lowering *l, uint32_t node, const fad_view *vi
 typedef struct {
     uint32_t from, window, indices;
     ptrdiff_t offset;          /* of a window that is one stretch; else -1 */
+    bool copied;               /* to places that are distinct: nothing is added there, not even to a zero */
 } term;
 
 /* The stretch that a window over `shape` is, as the offset of its first element; -1 where it is none. */
@@ -448,6 +449,7 @@ static fad_status part_term(fad_lowering *l, uint32_t to, uint32_t part, term *o
     out->from = n->a;
     out->window = out->indices = FAD_NO_INDEX;
     out->offset = -1;
+    out->copied = n->op == FAD_EMBED;
     if (n->op == FAD_SCATTER_ADD) {
         out->indices = ((const fad_scatter *)l->tape->side[n->aux])->indices;
         return FAD_OK;
@@ -471,7 +473,7 @@ static bool one_pass(const fad_lowering *l, const term *terms, size_t count)
         if (terms[i].offset < 0 || fad_lower_shape(l, terms[i].from)->size != n ||
             readable_at(l, terms[i].from, n, false) != readable_at(l, terms[0].from, n, false))
             return false;
-    return !l->strict || count == 1;
+    return !l->strict || (count == 1 && terms[0].copied); /* 0 + x is not x where x is -0 */
 }
 
 static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t count)
@@ -487,9 +489,9 @@ static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t 
     terms[0] = first;
     for (size_t i = 0; i < count; i++)
         TRY(store(l, node, false, terms[i].from,
-                  terms[i].indices != FAD_NO_INDEX ? FAD_DO_SCATTER_ADD
-                  : pass && i == 0                 ? FAD_DO_STORE
-                                                   : FAD_DO_ADD,
+                  terms[i].indices != FAD_NO_INDEX                      ? FAD_DO_SCATTER_ADD
+                  : (pass && i == 0) || (count == 1 && terms[0].copied) ? FAD_DO_STORE
+                                                                        : FAD_DO_ADD,
                   terms[i].window, terms[i].indices, earliest(l, node), &when));
     if (!pass)
         return end_stores(l, node, when, true);
@@ -583,7 +585,7 @@ static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
     if (!terms)
         return status;
     for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
-        term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+        term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0, false};
         terms[k] = plain;
         if (l->absorbed[p] == node)
             TRY(part_term(l, node, p, &terms[k]));
@@ -772,7 +774,8 @@ static void absorb_product(fad_lowering *l, uint32_t sum)
     }
 }
 
-/* A part (EMBED, STRIDED_ADD, SCATTER_ADD) that only a sum reads is added by the sum itself; the sum's count of uses is flagged. */
+/* A part (EMBED, STRIDED_ADD, SCATTER_ADD) that only a sum reads is added by the sum itself; the sum's count of uses is
+ * flagged. Not if strict: the part's zeros, which are then not added, would make -0 to 0. */
 static void absorb(fad_lowering *l)
 {
     uint32_t p;
@@ -784,7 +787,7 @@ static void absorb(fad_lowering *l)
             absorb_product(l, i);
             continue;
         }
-        if ((n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
+        if (l->strict || (n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
             continue;
         bool same = true, any = false;
         for (size_t k = 0; (p = fad_lower_parent(l->tape, i, k)) != FAD_NODE_NONE; k++)

@@ -194,7 +194,7 @@ static void note_reading(void *context, uint32_t node)
         e->last[l->number[node]] = e->time;
     if (l->source[root] == FAD_FROM_REGION) {
         const fad_region *r = &l->regions[e->region];
-        bool whole = l->window[node] == FAD_NO_INDEX;
+        bool whole = l->window[node] == FAD_NO_INDEX && fad_lower_is_array(l, node); /* a scalar is read from memory */
         if (r->kind != FAD_STEP_REGION || l->region[root] != e->region || !whole)
             l->in_memory[root] = 1;
     } else if (l->source[root] == FAD_FROM_CONSTANT && s->status == FAD_OK) {
@@ -444,34 +444,6 @@ static fad_status emit_elementwise(fad_emitter *e, uint32_t node)
     return add_instruction(e, &i);
 }
 
-static fad_status emit_nsum(fad_emitter *e, uint32_t node)
-{
-    const fad_list *terms = e->tape->side[e->tape->nodes[node].aux];
-    const fad_shape *shape = fad_lower_shape(e->l, node);
-    int dtype = fad_lower_dtype(e->l, node);
-    fad_argument sum, result;
-    TRY(operand(e, terms->nodes[0], shape, dtype, &sum));
-    for (size_t k = 1; k < terms->count || k == 1; k++) {
-        fad_instruction add = {.code = FAD_DO_OP, .dtype = (uint8_t)dtype, .count = 3, .op = FAD_ADD};
-        add.arguments[0] = sum;
-        if (k < terms->count) {
-            TRY(operand(e, terms->nodes[k], shape, dtype, &add.arguments[1]));
-        } else { /* a sum of one term */
-            uint64_t zero = 0;
-            fad_argument nothing = {FAD_AT_FIXED, (uint8_t)dtype, 0, FAD_IN_CONSTANTS, 0};
-            TRY(fad_emit_constant(e, &zero, sizeof zero, &nothing.offset));
-            add.arguments[1] = nothing;
-        }
-        if (k + 1 >= terms->count)
-            TRY(result_of(e, node, &result));
-        else
-            TRY(new_strip(e, dtype, &result));
-        add.arguments[2] = sum = result;
-        TRY(add_instruction(e, &add));
-    }
-    return FAD_OK;
-}
-
 /* CAST, and copies of what is not dense. */
 static fad_status emit_copy(fad_emitter *e, uint32_t node, uint32_t from)
 {
@@ -479,6 +451,29 @@ static fad_status emit_copy(fad_emitter *e, uint32_t node, uint32_t from)
     TRY(operand(e, from, fad_lower_shape(e->l, from), fad_lower_dtype(e->l, from), &i.arguments[0]));
     TRY(result_of(e, node, &i.arguments[1]));
     return add_instruction(e, &i);
+}
+
+static fad_status emit_nsum(fad_emitter *e, uint32_t node)
+{
+    const fad_list *terms = e->tape->side[e->tape->nodes[node].aux];
+    const fad_shape *shape = fad_lower_shape(e->l, node);
+    int dtype = fad_lower_dtype(e->l, node);
+    fad_argument sum, result;
+    if (terms->count == 1)
+        return emit_copy(e, node, terms->nodes[0]);
+    TRY(operand(e, terms->nodes[0], shape, dtype, &sum));
+    for (size_t k = 1; k < terms->count; k++) {
+        fad_instruction add = {.code = FAD_DO_OP, .dtype = (uint8_t)dtype, .count = 3, .op = FAD_ADD};
+        add.arguments[0] = sum;
+        TRY(operand(e, terms->nodes[k], shape, dtype, &add.arguments[1]));
+        if (k + 1 == terms->count)
+            TRY(result_of(e, node, &result));
+        else
+            TRY(new_strip(e, dtype, &result));
+        add.arguments[2] = sum = result;
+        TRY(add_instruction(e, &add));
+    }
+    return FAD_OK;
 }
 
 static fad_status emit_gather(fad_emitter *e, uint32_t node)
@@ -685,7 +680,10 @@ static fad_status emit_region(fad_emitter *e, const fad_region *r)
     size_t bytes = (size_t)step.strips * step.strip * sizeof(double);
     if (bytes > e->program->strip_bytes)
         e->program->strip_bytes = bytes;
-    return r->n ? fad_emit_push(e, &e->steps, &step) : FAD_OK;
+    if (r->n)
+        return fad_emit_push(e, &e->steps, &step);
+    e->instructions.count = e->first_instruction; /* of no elements: nothing to do */
+    return FAD_OK;
 }
 
 /* --- other steps --- */
@@ -902,9 +900,7 @@ static fad_status finish(fad_emitter *e)
 #undef KEEP
     fad_resize(e->tape, inputs.data, inputs.capacity * inputs.item, 0, &ignored);
     fad_resize(e->tape, outputs.data, outputs.capacity * outputs.item, 0, &ignored);
-    for (size_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].kind == FAD_STEP_REPEAT && fad_repeat_bytes(p->steps[i].count) > p->repeat_bytes)
-            p->repeat_bytes = fad_repeat_bytes(p->steps[i].count);
+    p->repeat_bytes = fad_program_repeat_bytes(p);
     p->workspace_bytes = (size_t)((e->top + LINE - 1) & ~(uint64_t)(LINE - 1));
     for (size_t i = 0; status == FAD_OK && i < p->call_count; i++)
         if (p->host.retain)

@@ -22,6 +22,15 @@ fad_status fad_program_bind(fad_program *p)
     return FAD_OK;
 }
 
+size_t fad_program_repeat_bytes(const fad_program *p)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].kind == FAD_STEP_REPEAT && fad_repeat_bytes(p->steps[i].count) > most)
+            most = fad_repeat_bytes(p->steps[i].count);
+    return most;
+}
+
 void fad_program_destroy(fad_program *p)
 {
     if (!p)

@@ -171,7 +171,7 @@ typedef struct fad_program {
     size_t number_count, guard_count, call_count, call_argument_count, scalar_constant_count, constant_bytes;
     size_t workspace_bytes;         /* without the strips */
     size_t strip_bytes;
-    size_t repeat_bytes;            /* fad_repeat_bytes() of the longest REPEAT step */
+    size_t repeat_bytes;            /* fad_program_repeat_bytes() */
     size_t node_count;              /* of the trace that was lowered */
     bool strict;
 } fad_program;
@@ -186,6 +186,8 @@ static inline size_t fad_repeat_bytes(size_t count) { return (count + 1) * (5 + 
 fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_program **out);
 /* Binds instructions to inner loops. */
 fad_status fad_program_bind(fad_program *program);
+/* fad_repeat_bytes() of the longest REPEAT step. */
+size_t fad_program_repeat_bytes(const fad_program *program);
 void fad_program_destroy(fad_program *program);
 
 /* Puts the constants into fresh memory of fad_program_bytes() bytes, aligned to a cache line. */
@@ -197,5 +199,26 @@ fad_status fad_program_run(const fad_program *program, char *workspace, char *co
                            size_t *failed);
 /* The same with all bases in place: workspace, constants, inputs, outputs. */
 fad_status fad_program_steps(const fad_program *program, char *const *bases, size_t *failed);
+
+/* What is wrong with a program, or with a file of one. */
+typedef struct {
+    const char *part;       /* "byte", "input", "step", "instruction", ...: */
+    size_t at;              /* which of them */
+    const char *reason;     /* a sentence without a full stop */
+    char detail[40];        /* what the reason is about; may be empty */
+} fad_fault;
+
+/* True where the executor can run the program: whatever it reads and writes lies within the memory that the program
+ * declares, it writes to no input, and every loop it calls exists. Indices that are data are checked as it runs. */
+bool fad_program_verify(const fad_program *program, fad_fault *fault);
+/* Element operations of one run; UINT64_MAX: more. Of a program that is verified. */
+uint64_t fad_program_work(const fad_program *program);
+
+/* program_file.c describes the format. `*size` becomes the bytes needed; they are written where `room` is enough.
+ * FAD_BAD_OPERAND: the program has CALL steps, whose rules are the host's. */
+fad_status fad_program_write(const fad_program *program, char *to, size_t room, size_t *size);
+/* The program that was written, verified and bound. Where it fails, `fault` says at which byte, or in what part. */
+fad_status fad_program_read(const char *bytes, size_t size, const fad_allocator *allocator, const fad_loops *loops,
+                            fad_program **out, fad_fault *fault);
 
 #endif

@@ -591,8 +591,9 @@ fad_status fad_record_nsum(fad_tape *tape, size_t count, const uint32_t *nodes, 
     TRY(new_value(tape, FAD_NSUM, flags, 0, 0, side, dtype, shape, &to, out));
     if (!fad_has_value(tape, *out))
         return FAD_OK;
-    fad_fill_zero(&to);
-    for (size_t i = 0; i < count; i++) {
+    fad_array first = fad_value_array(tape, nodes[0]);
+    fad_copy(&to, &first);
+    for (size_t i = 1; i < count; i++) {
         fad_array value = fad_value_array(tape, nodes[i]);
         fad_add(tape->loops, &to, &value);
     }

@@ -60,6 +60,8 @@ lower_period.c: lower_emit.h
 lower_demand.c: lower_emit.h
 lower_repeat.c: lower_emit.h
 lower_fuse.c: lower.h
+program_verify.c: kernels.h
+program_file.c: program.h
 kernels.h: program.h
 kernels.c: kernels.h ops.def
 vector_math.c: kernels.h
@@ -107,7 +109,7 @@ compile:      errors numpy _core _bodies _containers _record _program
 scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
 checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions tape transforms matrices batching function compile checkpoint scan
+__init__:     errors _core _ops _functions _program tape transforms matrices batching function compile checkpoint scan
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula

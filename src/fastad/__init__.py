@@ -12,10 +12,11 @@ from fastad._core import Array, set_memory_limit
 from fastad._functions import *  # noqa: F403 - one function for each row of the table
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
+from fastad._program import Program
 from fastad.batching import vmap
 from fastad.checkpoint import checkpoint
 from fastad.compile import compile
-from fastad.errors import LaneError, TapeError
+from fastad.errors import LaneError, ProgramError, TapeError
 from fastad.function import Function
 from fastad.matrices import hessian, jacobian
 from fastad.scan import scan
@@ -39,6 +40,8 @@ __all__ = [
     "Array",
     "Function",
     "LaneError",
+    "Program",
+    "ProgramError",
     "Tape",
     "TapeError",
     "checkpoint",

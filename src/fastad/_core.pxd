@@ -164,6 +164,7 @@ cdef extern from "fastad.h" nogil:
         FAD_STEP_ZERO
         FAD_STEP_MATMUL
         FAD_STEP_CUMSUM
+        FAD_STEP_EXTREMUM
     ctypedef struct fad_argument:
         uint8_t place
         uint8_t dtype
@@ -230,7 +231,8 @@ cdef extern from "fastad.h" nogil:
         int64_t *numbers
         fad_guard *guards
         char *constants
-        size_t input_count, output_count, step_count, instruction_count, scalar_count, repeat_count, guard_count
+        size_t input_count, output_count, step_count, instruction_count, scalar_count, repeat_count, guard_count, call_count
+        fad_call *calls
         size_t workspace_bytes, strip_bytes, constant_bytes, node_count
 
     ctypedef struct fad_tape:
@@ -246,6 +248,8 @@ cdef extern from "fastad.h" nogil:
         bint dry
         fad_custom_host host
         uint64_t generation
+        const fad_loops *loops
+        fad_allocator allocator
 
     ctypedef union fad_adjoint:
         double number
@@ -339,6 +343,15 @@ cdef extern from "fastad.h" nogil:
     void fad_program_prepare(const fad_program *program, char *workspace)
     fad_status fad_program_run(const fad_program *program, char *workspace, char **inputs, char **outputs,
                                size_t *failed)
+    ctypedef struct fad_fault:
+        const char *part
+        size_t at
+        const char *reason
+        char detail[40]
+    bint fad_program_verify(const fad_program *program, fad_fault *fault)
+    fad_status fad_program_write(const fad_program *program, char *to, size_t room, size_t *size)
+    fad_status fad_program_read(const char *bytes, size_t size, const fad_allocator *allocator, const fad_loops *loops,
+                                fad_program **out, fad_fault *fault)
 
     bint fad_verify(const fad_tape *tape, size_t *node, const char **reason)
     void fad_dump(const fad_tape *tape, size_t start, size_t stop,

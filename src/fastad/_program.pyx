@@ -17,6 +17,7 @@ from fastad._core import call
 from fastad.errors import UnknownPath
 
 from fastad._core cimport *
+from fastad.errors import ProgramError
 
 cnp.import_array()
 
@@ -282,10 +283,23 @@ cdef tuple form_of(fad_program *program, fad_form *form):
 cdef class Program:
     """A recording made ready to be replayed: immutable, and safe to run from any number of threads.
 
+    `Compiled.program` gives one, `load` reads one from a file. Called with its inputs it gives the
+    list of its outputs. It can be copied, pickled and saved; one that runs rules written in Python
+    (`fad.Function`) can not be saved.
+
     Attributes
     ----------
     inputs, outputs : list of tuple
         Type and shape of each.
+
+    Examples
+    --------
+    >>> f = fad.compile(lambda x: np.sum(x**2))
+    >>> program = f.program(np.array([1.0, 2.0, 3.0]))
+    >>> program.inputs
+    [(dtype('float64'), (3,))]
+    >>> program([1.0, 2.0, 2.0])
+    [9.0]
     """
 
     cdef fad_program *program
@@ -397,6 +411,8 @@ cdef class Program:
             return f"matmul {', '.join([self.place(&step.arguments[i]) for i in range(3)])}\n"
         if step.kind == FAD_STEP_CUMSUM:
             return f"cumsum {', '.join([self.place(&step.arguments[i]) for i in range(2)])}\n"
+        if step.kind == FAD_STEP_EXTREMUM:
+            return f"{'max' if step.first else 'min'} {', '.join([self.place(&step.arguments[i]) for i in range(2)])}\n"
         return f"{kind} {step.first} +{step.count}\n"
 
     cdef str instruction_text(self, fad_instruction *at):
@@ -413,6 +429,116 @@ cdef class Program:
             return f"{arguments[-1]} = {name} {', '.join(arguments[:-1])}\n"
         return f"{name} {arguments[0]}: {', '.join(arguments[1:])}\n"
 
+    def verify(self):
+        """Raise ProgramError unless all that is read and written lies where it may. Always done when loading."""
+        cdef fad_fault fault
+        if not fad_program_verify(self.program, &fault):
+            raise ProgramError(fault_text(&fault))
+
+    # --- keeping it ---
+
+    def to_bytes(self):
+        """The program as bytes: versioned, with a checksum, the same on every machine.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ValueError
+            The program calls rules that are written in Python.
+        """
+        cdef size_t size = 0
+        cdef bytes result
+        cdef size_t i
+        rules = [<object>self.program.calls[i].rule for i in range(self.program.call_count)]
+        if rules:
+            names = sorted({getattr(rule, "__name__", type(rule).__qualname__) for rule in rules})
+            raise ValueError(f"a program that runs Python code cannot be saved: it calls {', '.join(names)}")
+        if fad_program_write(self.program, NULL, 0, &size) != FAD_OK:
+            raise ValueError("programs cannot be saved on a big-endian machine")
+        result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        fad_program_write(self.program, PyBytes_AS_STRING(result), size, &size)
+        return result
+
+    @staticmethod
+    def from_bytes(data):
+        """The program that `to_bytes` made these bytes of. Every place it reads or writes is checked first.
+
+        Parameters
+        ----------
+        data : bytes-like
+
+        Returns
+        -------
+        Program
+
+        Raises
+        ------
+        ProgramError
+            The bytes are damaged, of another version, or no program that may be run.
+        """
+        return read_program(data)
+
+    def save(self, path):
+        """Write it to a file, from which `Program.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            The program calls rules that are written in Python.
+        OSError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> program = fad.compile(lambda x: x**2).program(3.0)
+        >>> path = os.path.join(tempfile.mkdtemp(), "square.fad")
+        >>> program.save(path)
+        >>> fad.Program.load(path)(5.0)
+        [25.0]
+        """
+        data = self.to_bytes()
+        with open(path, "wb") as file:
+            file.write(data)
+
+    @staticmethod
+    def load(path):
+        """The program that `save` wrote. No code is run, and one that would leave its memory is refused.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        Program
+
+        Raises
+        ------
+        ProgramError
+            The file is damaged, of another version, or no program that may be run: a ValueError.
+        OSError
+            The file cannot be read.
+        """
+        with open(path, "rb") as file:
+            return Program.from_bytes(file.read())
+
+    def __reduce__(self):
+        return read_program, (self.to_bytes(),)
+
+    def __copy__(self):
+        return self  # immutable
+
+    def __deepcopy__(self, memo):
+        return self
+
     # --- running ---
 
     cdef char *take(self) except NULL:
@@ -423,7 +549,7 @@ cdef class Program:
             self.idle_count -= 1
             return self.idle[self.idle_count]
         size = fad_program_bytes(self.program) + 128
-        raw = <char *>malloc(size)
+        raw = <char *>calloc(size, 1)  # zeros: a program that was loaded may read what it never wrote
         if raw == NULL:
             raise MemoryError(f"no memory for a workspace of {size} bytes")
         fad_program_prepare(self.program, aligned_start(raw))
@@ -534,6 +660,32 @@ cdef class Program:
         finally:
             if inputs != few:
                 free(inputs)
+
+
+def read_program(data):
+    """See Program.from_bytes. A name of the module, which pickle can name."""
+    cdef bytes content = memoryview(data).tobytes()
+    cdef Recorder recorder = Recorder()  # knows the allocator and the inner loops
+    cdef Program program = Program.__new__(Program)
+    cdef fad_fault fault
+    cdef fad_status status
+    cdef size_t size = len(content)
+    cdef const char *start = PyBytes_AS_STRING(content)
+    with nogil:
+        status = fad_program_read(start, size, &recorder.tape.allocator, recorder.tape.loops, &program.program, &fault)
+    if status == FAD_NO_MEMORY:
+        raise MemoryError(f"no memory for a program of {size} bytes")
+    if status != FAD_OK:
+        raise ProgramError(fault_text(&fault))
+    program.prepare()
+    return program
+
+
+cdef str fault_text(fad_fault *fault):
+    reason = fault.reason.decode() if fault.reason != NULL else "it cannot be run"
+    detail = fault.detail.decode()
+    where = fault.part.decode()
+    return (f"{where} {fault.at}: " if where != "program" else "program: ") + reason + (f" ({detail})" if detail else "")
 
 
 cdef inline char *aligned_start(char *raw) noexcept nogil:

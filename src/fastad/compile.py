@@ -371,6 +371,8 @@ class _Stages:
     def lowered(self, trace):
         """The program of a trace."""
         program = trace.lowered(self.strict)
+        if _core.build_info()["debug"]:
+            program.verify()
         self.tell("lower", program.instructions + program.scalars, "instructions")
         return program
 
@@ -406,6 +408,7 @@ class Compiled:
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
         self._hints: dict[Any, list[Any]] = {}
+        self._origin: tuple[Any, ...] | None = None  # of a transform: how it is made again
         self.clear()
 
     def clear(self) -> None:
@@ -558,7 +561,31 @@ class Compiled:
             if transform.__name__ in ("grad", "value_and_grad"):
                 self._derived[key] = _CompiledGradient(function, self.options, self.function, transform.__name__,
                                                        *args, **dict(keywords))
+            self._derived[key]._origin = (self, *key, along)
         return self._derived[key]
+
+    def __reduce__(self):
+        """Pickled by reference, as functions are; programs are made again where it is loaded."""
+        if self._origin is not None:
+            parent, transform, *options = self._origin
+            public = _named(transform.__module__, transform.__qualname__)
+            return _transformed_again, (parent, public, *options)
+        if _named(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # a decorated function: its name
+        return Compiled, (self.function, self.options)
+
+
+def _named(module, qualname):
+    """What a module calls so, or None."""
+    try:
+        return operator.attrgetter(qualname)(sys.modules[module])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _transformed_again(compiled, public, args, keywords, along):
+    """A transform of a compiled function, when it is unpickled."""
+    return compiled._transformed(public.__wrapped__, args, keywords, along)
 
 
 class _CompiledGradient(Compiled):

@@ -1,6 +1,6 @@
 """Exceptions of the package."""
 
-__all__ = ["LaneError", "TapeError", "UnknownPath", "ValuesNeeded"]
+__all__ = ["LaneError", "ProgramError", "TapeError", "UnknownPath", "ValuesNeeded"]
 
 
 class ValuesNeeded(BaseException):  # noqa: N818 - no error: a recording without values starts again with them
@@ -17,6 +17,17 @@ class TapeError(RuntimeError):
     >>> x * x
     Traceback (most recent call last):
     fastad.errors.TapeError: the tape of this Array is closed: ...
+    """
+
+
+class ProgramError(ValueError):
+    """Bytes are no program that can be run here: damaged, of another version, or malformed.
+
+    Examples
+    --------
+    >>> fad.Program.from_bytes(b"GIF89a")
+    Traceback (most recent call last):
+    fastad.errors.ProgramError: byte 0: this is no saved program
     """
 
 

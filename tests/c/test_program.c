@@ -1,0 +1,355 @@
+/* test_program.c: programs do what was recorded: lowered, verified, run in memory of exactly the declared sizes, written
+ * and read back. Planted faults are found, and every allocation fails once. Prints what failed, or "ok". */
+#include "programs.h"
+
+/* --- random traces --- */
+
+/* What differs between outputs and the recorded values; -1: nothing. */
+static int different_output(const recording *r, const fad_program *p, const memory *m, double tolerance)
+{
+    for (size_t i = 0; i < p->output_count; i++) {
+        fad_array y = fad_value_array(r->trace.tape, r->outputs[i]), x = y;
+        x.data = m->outputs[i];
+        x.strides = x.shape->strides;
+        if (!same_values(&x, &y, tolerance))
+            return (int)i;
+    }
+    return -1;
+}
+
+static void check_run(const recording *r, const fad_program *p, double tolerance, const char *what, uint64_t seed)
+{
+    memory m;
+    size_t failed = 0;
+    allocate(&m, p);
+    fill_inputs(&m, p, r);
+    for (int run_number = 0; run_number < 2; run_number++) { /* a workspace that was used */
+        DO(run_program(p, &m, &failed));
+        EXPECT(failed == p->guard_count);
+        int differs = different_output(r, p, &m, tolerance);
+        if (differs >= 0)
+            fprintf(stderr, "%s, seed %lu: output %d differs\n", what, (unsigned long)seed, differs);
+        EXPECT(differs < 0);
+    }
+    deallocate(&m, p);
+}
+
+static void check_round_trip(const recording *r, const fad_program *p, double tolerance, const char *what, uint64_t seed)
+{
+    size_t size, again;
+    fad_program *q = NULL;
+    fad_fault fault;
+    char *bytes = written(p, &size);
+    DO(fad_program_read(bytes, size, &p->allocator, &loops, &q, &fault));
+    if (q) {
+        char *twice = written(q, &again);
+        EXPECT(size == again && memcmp(bytes, twice, size) == 0);
+        check_run(r, q, tolerance, what, seed);
+        free(twice);
+    }
+    fad_program_destroy(q);
+    free(bytes);
+}
+
+static void check_program(recording *r, bool strict, double tolerance, const char *what, uint64_t seed)
+{
+    fad_program *p = NULL;
+    DO(lower(r, strict, &p));
+    if (!p)
+        return;
+    expect_verified(p, what, seed);
+    check_run(r, p, tolerance, what, seed);
+    check_round_trip(r, p, tolerance, what, seed);
+    fad_program_destroy(p);
+}
+
+/* A sum over an axis may be taken in another order than it was recorded in; all else is bit for bit. */
+static bool has_sums(const fad_tape *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (t->nodes[i].op == FAD_SUM_TO)
+            return true;
+    return false;
+}
+
+static void test_random(const char *what, bool smooth, bool special, bool gradients, double loose, int count)
+{
+    for (int seed = 0; seed < count && failures < 10; seed++) {
+        generator g;
+        generate(&g, (uint64_t)seed, smooth, special);
+        if (gradients) {
+            uint32_t y = sum_of_outputs(&g.r);
+            output(&g.r, y);
+            append_gradient(&g.r, y);
+        }
+        check_program(&g.r, true, has_sums(g.r.trace.tape) ? 1e-9 : 0, what, (uint64_t)seed);
+        if (loose > 0)
+            check_program(&g.r, false, loose, what, (uint64_t)seed);
+        end(&g.r);
+    }
+}
+
+/* --- what verify finds --- */
+
+static uint32_t seen_reasons;
+
+/* Expects a fault in part `part` once `change` is done; the program is as before afterwards. */
+#define SPOILED(field, value, part_)                                                                     \
+    do {                                                                                                 \
+        fad_fault fault_;                                                                                \
+        __typeof__(field) before_ = (field);                                                             \
+        (field) = (__typeof__(field))(value);                                                            \
+        bool fine_ = fad_program_verify(p, &fault_);                                                     \
+        if (fine_ || strcmp(fault_.part, part_) != 0)                                                    \
+            fprintf(stderr, "%s = %s: %s\n", #field, #value, fine_ ? "not seen" : fault_.part);          \
+        EXPECT(!fine_ && fault_.reason && strcmp(fault_.part, part_) == 0);                              \
+        (field) = before_;                                                                               \
+        seen_reasons++;                                                                                  \
+    } while (0)
+
+static const fad_instruction *find(const fad_program *p, int code)
+{
+    for (size_t i = 0; i < p->instruction_count; i++)
+        if (p->instructions[i].code == code)
+            return &p->instructions[i];
+    EXPECT(!"the program has such an instruction");
+    return p->instructions;
+}
+
+static fad_step *find_step(fad_program *p, int kind)
+{
+    for (size_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].kind == kind)
+            return &p->steps[i];
+    EXPECT(!"the program has such a step");
+    return p->steps;
+}
+
+/* Of x[4, 3] and a scalar: whatever a program can be made of. */
+static void record_everything(recording *r)
+{
+    const ptrdiff_t dims[2] = {4, 3}, line[1] = {12}, step[1] = {-2}, start[1] = {11};
+    const double values[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    const int64_t places[12] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8};
+    const ptrdiff_t few[1] = {6};
+    const int source[1] = {0};
+    begin(r);
+    fad_tape *t = r->trace.tape;
+    const fad_shape *row = shape_of(t, 1, line);
+    uint32_t x = array(t, FAD_VARIABLE, shape_of(t, 2, dims), values), s = scalar(t, 0.5), flat, y, at, side, z;
+    input(r, x);
+    input(r, s);
+    DO(fad_record_reshape(t, x, row, &flat));
+    DO(fad_record_indices(t, 12, places, &at));
+    DO(fad_record_gather(t, flat, at, &y));
+    y = bin(t, FAD_ADD, bin(t, FAD_MUL, un(t, FAD_SIN, y), s), flat);
+    DO(fad_record_scatter_add(t, y, at, row, &z));
+    DO(fad_make_view(t, row, 1, few, start, step, source, &side));
+    DO(fad_record_view(t, z, side, &y));
+    DO(fad_record_cumsum(t, un(t, FAD_COS, y), 0, false, &y));
+    DO(fad_record_update_at(t, z, flat, at, &z));
+    DO(fad_record_cast(t, z, FAD_F32, &z));
+    output(r, y);
+    output(r, z);
+    const int axes[2] = {1, 0};
+    DO(fad_record_transpose(t, x, axes, &z));
+    DO(fad_record_matmul(t, x, z, &z));
+    output(r, z);
+    uint32_t k = total(t, y);
+    for (int i = 0; i < 3; i++)
+        k = bin(t, FAD_SUB, un(t, FAD_SIN, k), s);
+    output(r, k);
+    output(r, apply(t, FAD_SELECT, bin(t, FAD_GREATER, flat, s), flat, y = un(t, FAD_NEG, flat)));
+    r->guards[r->trace.guard_count++] = bin(t, FAD_LESS, s, number(t, 3.0));
+}
+
+static void test_verify_finds(void)
+{
+    recording r;
+    fad_program *p = NULL;
+    record_everything(&r);
+    DO(lower(&r, false, &p));
+    expect_verified(p, "everything", 0);
+    check_program(&r, true, 1e-12, "everything", 0);
+    check_program(&r, false, 1e-12, "everything", 0);
+
+    SPOILED(p->workspace_bytes, p->workspace_bytes + 4, "program");
+    SPOILED(p->workspace_bytes, 0, "program");
+    SPOILED(p->scalar_count, p->scalar_count + 1, "program");
+    SPOILED(p->strip_bytes, 64, "step");
+    SPOILED(p->inputs[0].bytes, 88, "input");
+    SPOILED(p->inputs[0].ndim, 65, "input");
+    SPOILED(p->inputs[0].dims, p->number_count - 1, "input");
+    SPOILED(p->numbers[p->inputs[0].dims], -4, "input");
+    SPOILED(p->outputs[1].dtype, FAD_F64, "output");
+    SPOILED(p->outputs[1].dtype, FAD_DTYPE_COUNT, "output");
+
+    fad_step *region = find_step(p, FAD_STEP_REGION);
+    SPOILED(region->n, region->n + 1, "instruction");
+    SPOILED(region->n, UINT64_MAX / 8, "step");
+    SPOILED(region->strip, 0, "step");
+    SPOILED(region->strips, 0, "instruction");
+    SPOILED(region->first, region->first + 1, "step");
+    SPOILED(region->count, UINT32_MAX, "step");
+    SPOILED(region->kind, FAD_STEP_COUNT, "step");
+
+    fad_instruction *i = (fad_instruction *)find(p, FAD_DO_OP);
+    SPOILED(i->code, FAD_DO_COUNT, "instruction");
+    SPOILED(i->op, FAD_ELEMENTWISE_COUNT, "instruction");
+    SPOILED(i->op, FAD_HYPOT, "instruction");
+    SPOILED(i->dtype, FAD_I64, "instruction");
+    SPOILED(i->arguments[0].dtype, FAD_F32, "instruction");
+    SPOILED(i->arguments[i->count - 1].place, FAD_AT_FIXED, "instruction");
+    i = (fad_instruction *)find(p, FAD_DO_LOAD);
+    fad_affine *affine = &p->affines[i->affine];
+    SPOILED(i->affine, p->affine_count, "instruction");
+    SPOILED(affine->ndim, 0, "instruction");
+    SPOILED(affine->ndim, FAD_MAX_NDIM + 1, "instruction");
+    SPOILED(affine->first, p->number_count, "instruction");
+    SPOILED(p->numbers[affine->first], 0, "instruction");
+    SPOILED(p->numbers[affine->first], p->numbers[affine->first] - 1, "instruction");
+    SPOILED(p->numbers[affine->first], INT64_MAX, "instruction");
+    SPOILED(p->numbers[affine->first + affine->ndim], 4, "instruction");
+    SPOILED(p->numbers[affine->first + affine->ndim], INT64_MIN, "instruction");
+    SPOILED(p->numbers[affine->first + affine->ndim], 1 << 20, "instruction");
+    SPOILED(i->arguments[0].offset, UINT64_MAX - 7, "instruction");
+    SPOILED(i->arguments[0].offset, i->arguments[0].offset + 4, "instruction");
+    SPOILED(i->arguments[0].place, FAD_AT_STRIP, "instruction");
+    SPOILED(i->arguments[0].base, FAD_FIRST_INPUT + p->input_count + p->output_count, "instruction");
+    i = (fad_instruction *)find(p, FAD_DO_GATHER);
+    SPOILED(i->limit, 13, "instruction");
+    SPOILED(i->limit, UINT64_MAX, "instruction");
+    SPOILED(i->arguments[1].dtype, FAD_F64, "instruction");
+    SPOILED(i->arguments[0].place, FAD_AT_MEMORY, "instruction");
+    i = (fad_instruction *)find(p, FAD_DO_PUT);
+    SPOILED(i->arguments[0].base, FAD_FIRST_INPUT, "instruction");
+    SPOILED(i->arguments[0].base, FAD_IN_CONSTANTS, "instruction");
+
+    fad_scalar_instruction *s = &p->scalars[0];
+    SPOILED(s->op, FAD_SCALAR_COUNT, "scalar instruction");
+    SPOILED(s->to, 0, "scalar instruction");
+    SPOILED(s->to, p->workspace_bytes / 8, "scalar instruction");
+    SPOILED(p->scalars[1].a, UINT32_MAX, "scalar instruction");
+
+    fad_step *product = find_step(p, FAD_STEP_MATMUL);
+    SPOILED(product->dtype, FAD_I64, "step");
+    SPOILED(product->numbers, p->number_count, "step");
+    SPOILED(product->arguments[2].base, FAD_FIRST_INPUT, "step");
+    SPOILED(p->numbers[product->numbers], 1, "step");
+    SPOILED(p->numbers[product->numbers + 1], 3, "step");
+    SPOILED(p->numbers[product->numbers + 2], INT64_MAX, "step");
+    SPOILED(find_step(p, FAD_STEP_CUMSUM)->arguments[1], find_step(p, FAD_STEP_CUMSUM)->arguments[0], "step");
+    SPOILED(find_step(p, FAD_STEP_ZERO)->n, UINT64_MAX, "step");
+    SPOILED(find_step(p, FAD_STEP_ZERO)->arguments[0].offset, 0, "step");
+    SPOILED(p->guards[0].size, UINT32_MAX, "guard");
+    SPOILED(p->guards[0].expected, p->constant_bytes, "guard");
+    SPOILED(p->guards[0].base, UINT32_MAX, "guard");
+    expect_verified(p, "restored", 0);
+    fad_program_destroy(p);
+    end(&r);
+    printf("%u planted faults found\n", (unsigned)seen_reasons);
+}
+
+/* A file that says what is wrong with it, wherever it is cut. */
+static void test_truncated_files(void)
+{
+    recording r;
+    fad_program *p = NULL, *q = NULL;
+    fad_fault fault;
+    size_t size;
+    record_everything(&r);
+    DO(lower(&r, false, &p));
+    char *bytes = written(p, &size);
+    for (size_t n = 0; n < size; n++) {
+        char *cut = malloc(n ? n : 1);
+        memcpy(cut, bytes, n);
+        EXPECT(fad_program_read(cut, n, &p->allocator, &loops, &q, &fault) == FAD_BAD_OPERAND);
+        EXPECT(fault.reason && strcmp(fault.part, "byte") == 0 && fault.at == n);
+        free(cut);
+    }
+    for (size_t n = 0; n < size; n++) {
+        bytes[n] = (char)(bytes[n] ^ 0x10);
+        EXPECT(fad_program_read(bytes, size, &p->allocator, &loops, &q, &fault) == FAD_BAD_OPERAND);
+        bytes[n] = (char)(bytes[n] ^ 0x10);
+    }
+    EXPECT(q == NULL);
+    free(bytes);
+    fad_program_destroy(p);
+    end(&r);
+}
+
+/* --- allocation failure --- */
+
+static fad_status lower_and_copy(recording *r, bool strict, fad_program **p, fad_program **q)
+{
+    fad_fault fault;
+    size_t size = 0;
+    TRY(lower(r, strict, p));
+    TRY(fad_program_write(*p, NULL, 0, &size));
+    char *bytes = malloc(size);
+    fad_status status = fad_program_write(*p, bytes, size, &size);
+    if (status == FAD_OK)
+        status = fad_program_read(bytes, size, &(*p)->allocator, &loops, q, &fault);
+    free(bytes);
+    return status;
+}
+
+/* Until nothing fails: how many allocations failed, one at a time. The tape is as it was, and lowers again. */
+static long fail_one_by_one(recording *r, bool strict)
+{
+    fad_tape *t = r->trace.tape;
+    const fad_allocator usual = t->allocator;
+    const size_t bytes = t->bytes, nodes = t->count;
+    long n = 0;
+    for (bool failed = true; failed && failures == 0;) {
+        fad_program *p = NULL, *q = NULL;
+        counter c = {0, ++n};
+        fad_allocator failing = {counting, &c};
+        t->allocator = failing;
+        fad_status status = lower_and_copy(r, strict, &p, &q);
+        failed = status != FAD_OK;
+        EXPECT(status == FAD_OK || status == FAD_NO_MEMORY);
+        EXPECT(!failed || !q);
+        fad_program_destroy(p);
+        fad_program_destroy(q);
+        EXPECT(c.blocks == 0);
+        t->allocator = usual;
+        EXPECT(t->bytes == bytes && t->count == nodes);
+    }
+    return n - 1;
+}
+
+static void test_every_allocation_fails_once(void)
+{
+    long failed = 0;
+    recording everything;
+    record_everything(&everything);
+    failed += fail_one_by_one(&everything, false);
+    end(&everything);
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        generator g;
+        generate(&g, seed, seed % 2, true);
+        failed += fail_one_by_one(&g.r, seed % 3 == 0);
+        check_program(&g.r, true, has_sums(g.r.trace.tape) ? 1e-9 : 0, "after failures", seed);
+        end(&g.r);
+    }
+    EXPECT(failed > 500);
+    printf("%ld allocations failed, one at a time\n", failed);
+}
+
+int main(void)
+{
+    fad_default_loops(&loops);
+    test_random("any op, special values", false, true, false, 0, 2000);
+    test_random("smooth", true, false, false, 1e-9, 2000);
+    test_random("smooth, gradients", true, false, true, 1e-9, 2000);
+    test_verify_finds();
+    test_truncated_files();
+    test_every_allocation_fails_once();
+    if (failures) {
+        fprintf(stderr, "%d expectations failed\n", failures);
+        return EXIT_FAILURE;
+    }
+    puts("ok");
+    return EXIT_SUCCESS;
+}
