@@ -225,8 +225,6 @@ static fad_status search(finder *f, size_t low, size_t end, size_t window)
     return FAD_OK;
 }
 
-static int by_place(const fad_stretch *x, const fad_stretch *y) { return x->first < y->first ? -1 : x->first > y->first; }
-
 /* The stretches that were added from number `from` on go where they belong: both parts are in order. */
 static fad_status merge(finder *f, size_t from)
 {
@@ -240,7 +238,7 @@ static fad_status merge(finder *f, size_t from)
     if (!sorted)
         return status;
     for (size_t i = 0, a = 0, b = from; i < count; i++)
-        sorted[i] = b == count || (a < from && by_place(&all[a], &all[b]) < 0) ? all[a++] : all[b++];
+        sorted[i] = b == count || (a < from && all[a].first < all[b].first) ? all[a++] : all[b++];
     memcpy(all, sorted, bytes);
     fad_resize(f->e->tape, sorted, bytes, 0, &status);
     return FAD_OK;

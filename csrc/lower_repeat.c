@@ -172,12 +172,13 @@ static void note_lives(body *b)
 static void choose_home(body *b, size_t j)
 {
     const fad_entry *x = entry_at(b, 0, j), *next = entry_at(b, 1, j);
+    uint32_t end = entry_at(b, b->count - 1, b->period - 1)->time;
     home *h = &b->homes[j];
     fad_argument from, to;
     if (x->node == FAD_NO_INDEX)
         return;
     if (x->op == FAD_SCALAR_LOAD && h->back == 0 && fad_entry_memory(b->e, x, &from) &&
-        fad_entry_memory(b->e, next, &to) && (from.base != FAD_IN_WORKSPACE || h->last <= entry_at(b, b->count - 1, b->period - 1)->time)) {
+        fad_entry_memory(b->e, next, &to) && (from.base != FAD_IN_WORKSPACE || h->last <= end)) {
         fad_moving at = {from.base, 0, from.offset, (int64_t)(to.offset - from.offset)};
         h->in_place = true;
         h->at = at;

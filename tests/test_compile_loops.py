@@ -152,9 +152,7 @@ def test_the_number_of_instructions_does_not_grow(function):
 def test_second_derivatives(function):
     x = point(200)
     along = np.cos(np.arange(200.0))
-    assert close(
-        fad.hvp(fad.compile(function), (x,), (along,)), fad.hvp(function, (x,), (along,))
-    )
+    assert close(fad.hvp(fad.compile(function), (x,), (along,)), fad.hvp(function, (x,), (along,)))
 
 
 def test_threads_have_their_own_iteration():

@@ -362,10 +362,13 @@ class _Stages:
             trace.verify()
 
     def through(self, trace):
-        """The trace after all passes."""
+        """The trace after all passes; one that does not roll keeps its order, and is simple."""
         for name in STRICT_PASSES if self.strict else PASSES:
-            trace = trace.through(name, self.strict)
-            self.show(name, trace)
+            after = trace.through(name, self.strict)
+            self.show(name, after)
+            if name == "roll" and len(after) >= len(trace):
+                break
+            trace = after
         return trace
 
     def lowered(self, trace):
