@@ -107,7 +107,8 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
         }
         for (size_t k = 0; (p = fad_lower_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
         {
-            bool dense = item->kind == FAD_ITEM_STEP || (l->tape->nodes[item->node].op == FAD_GATHER && k == 0);
+            uint16_t op = l->tape->nodes[item->node].op;
+            bool dense = (item->kind == FAD_ITEM_STEP && op != FAD_SUM_TO) || (op == FAD_GATHER && k == 0);
             visit(context, dense && l->dense[p] != FAD_NO_INDEX ? l->dense[p] : p);
         }
         break;
@@ -507,9 +508,23 @@ static fad_status lower_part(fad_lowering *l, uint32_t node)
     return add_terms(l, node, &only, 1);
 }
 
+/* A sum as the recording takes it: of the complete operand, as it lies in memory. */
+static fad_status lower_ordered_sum(fad_lowering *l, uint32_t node)
+{
+    uint32_t a = l->tape->nodes[node].a;
+    l->root[node] = node;
+    l->source[node] = FAD_FROM_STEP;
+    l->stage[node] = later(earliest(l, node), readable_at(l, a, ANYWHERE, false));
+    TRY(find_region(l, l->stage[node], 0, FAD_STEP_SUM, &l->region[node]));
+    fad_item item = {FAD_ITEM_STEP, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
+    return add_item(l, l->region[node], &item);
+}
+
 static fad_status lower_sum_to(fad_lowering *l, uint32_t node)
 {
     uint32_t a = l->tape->nodes[node].a, window;
+    if (l->strict)
+        return lower_ordered_sum(l, node);
     const fad_shape *wide = fad_lower_shape(l, a), *shape = fad_lower_shape(l, node);
     ptrdiff_t strides[FAD_MAX_NDIM] = {0};
     size_t missing = wide->ndim - shape->ndim;
@@ -783,7 +798,8 @@ static void absorb(fad_lowering *l)
         const fad_node *n = &l->tape->nodes[i];
         if (!l->needed[i] || !(n->flags & FAD_IS_DYNAMIC))
             continue;
-        if (!l->strict && (n->op == FAD_ADD || n->op == FAD_SUB) && !(n->flags & FAD_HAS_ARRAY)) {
+        bool decides = l->needed[i] & 2; /* guards keep the recording's bits */
+        if (!l->strict && !decides && (n->op == FAD_ADD || n->op == FAD_SUB) && !(n->flags & FAD_HAS_ARRAY)) {
             absorb_product(l, i);
             continue;
         }

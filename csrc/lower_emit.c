@@ -633,7 +633,7 @@ static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
     uint32_t *place = fad_resize(e->tape, NULL, 0, bytes, &status);
     if (!place)
         return status;
-    if (!e->l->strict)
+    if (!e->l->strict && e->l->regions[e->region].stage >= e->l->barrier)
         count = fad_lower_fuse(all, count, e->strip_count, place);
     e->instructions.count = e->first_instruction + count;
     note_last_readings(e, all, count);
@@ -757,6 +757,24 @@ static fad_status emit_extremum(fad_emitter *e, uint32_t node)
     return fad_emit_push(e, &e->steps, &step);
 }
 
+/* numbers: as of an extremum, then the operand's strides. */
+static fad_status emit_sum(fad_emitter *e, uint32_t node)
+{
+    uint32_t a = e->tape->nodes[node].a;
+    fad_window w = fad_lower_window(e->l, a);
+    const fad_shape *shape = fad_lower_shape(e->l, a);
+    TRY(emit_extremum(e, node));
+    fad_step *step = (fad_step *)e->steps.data + e->steps.count - 1;
+    step->kind = FAD_STEP_SUM;
+    step->first = 0;
+    step->arguments[0] = fad_emit_memory(e, e->l->root[a], w.offset);
+    for (uint32_t i = 0; i < shape->ndim; i++) {
+        int64_t stride = w.strides[i];
+        TRY(fad_emit_push(e, &e->numbers, &stride));
+    }
+    return FAD_OK;
+}
+
 static fad_status new_form(fad_emitter *e, uint32_t node, fad_form *out)
 {
     const fad_shape *shape = fad_lower_shape(e->l, node);
@@ -826,6 +844,8 @@ static fad_status emit_step(fad_emitter *e, const fad_region *r, const char *see
         return emit_cumsum(e, node);
     case FAD_STEP_EXTREMUM:
         return emit_extremum(e, node);
+    case FAD_STEP_SUM:
+        return emit_sum(e, node);
     case FAD_STEP_CALL:
         return emit_call(e, node);
     case FAD_STEP_GUARDS:

@@ -1,6 +1,19 @@
 /* program.c: a program's inner loops and its end. */
 #include "kernels.h"
 
+/* Instructions before this one are what guards are computed by: they keep the recording's bits. */
+static size_t decided_by(const fad_program *p)
+{
+    size_t last = 0, guards = p->step_count;
+    for (size_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].kind == FAD_STEP_GUARDS)
+            guards = i;
+    for (size_t i = 0; guards < p->step_count && i < guards; i++)
+        if (p->steps[i].kind == FAD_STEP_REGION)
+            last = p->steps[i].first + (size_t)p->steps[i].count;
+    return last;
+}
+
 fad_status fad_program_bind(fad_program *p)
 {
     if (p->instruction_count == 0)
@@ -8,11 +21,12 @@ fad_status fad_program_bind(fad_program *p)
     p->bound = p->allocator.resize(p->allocator.context, NULL, 0, p->instruction_count * sizeof *p->bound);
     if (!p->bound)
         return FAD_NO_MEMORY;
+    size_t decided = decided_by(p);
     for (size_t i = 0; i < p->instruction_count; i++) {
         const fad_instruction *at = &p->instructions[i];
         fad_bound_loop none = {NULL, NULL};
         p->bound[i] = none;
-        if (at->code == FAD_DO_OP && !fad_own_loop(at->op, at->dtype, p->strict, &p->bound[i]))
+        if (at->code == FAD_DO_OP && !fad_own_loop(at->op, at->dtype, p->strict || i < decided, &p->bound[i]))
             p->bound[i] = p->loops->elementwise[at->op][at->dtype];
         if (fad_is_fused(at->code))
             p->bound[i].loop = fad_fused_loop(at->code, at->dtype);

@@ -110,6 +110,7 @@ typedef enum {
     FAD_STEP_MATMUL,     /* stacks of matrices: x, y, result */
     FAD_STEP_CUMSUM,
     FAD_STEP_EXTREMUM,   /* MAX_TO (`first` is 1) or MIN_TO: operand, result */
+    FAD_STEP_SUM,        /* SUM_TO in the order of the recording: operand, result */
     FAD_STEP_CALL,       /* a rule of the host */
     FAD_STEP_GUARDS,     /* compares the guards from `first` on; ends the run where one differs */
     FAD_STEP_COUNT
@@ -122,7 +123,7 @@ typedef struct {
     uint64_t n;             /* length of the range; of REPEAT: iterations; of ZERO: bytes */
     uint32_t strip;         /* elements a strip */
     uint32_t strips;        /* temporaries */
-    uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM: shapes and strides */
+    uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM, SUM: shapes and strides */
     uint32_t unused;
     fad_argument arguments[3];
 } fad_step;

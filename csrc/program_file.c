@@ -1,6 +1,6 @@
 /* program_file.c: a program as bytes, and back.
  *
- * All numbers are little-endian and follow each other without gaps. Version 1:
+ * All numbers are little-endian and follow each other without gaps. Version 1, and 2 where something repeats:
  *
  *   at   bytes
  *    0    8    89 'F' 'A' 'D' 0d 0a 1a 0a: neither text, nor changed by a transfer as text
@@ -10,10 +10,12 @@
  *   24    8    nodes of the trace that was lowered
  *   32    8    bytes of the workspace, without strips
  *   40    8    bytes of strips
- *   48   13x8  how many of each, in this order: words (bytes), inputs, outputs, numbers, affine places, guards,
- *              instructions, scalar instructions, repeated instructions, steps, scalar constants, constants (bytes), and
- *              words once more: the number of them
- *  152         the lists, in that order:
+ *   48    8    options: bit 0, strict
+ *   56   12x8  how many of each, in this order: words (bytes), inputs, outputs, numbers, affine places, guards,
+ *              instructions, scalar instructions, steps, scalar constants, constants (bytes), and words once more: the
+ *              number of them
+ *  152    8    of version 2: how many repeated instructions
+ *  152 or 160  the lists, in that order:
  *              word                 u8 length, letters
  *              input, output        u8 type, u32 ndim, u32 first of its dims in the numbers, u64 bytes
  *              number               i64
@@ -21,12 +23,12 @@
  *              guard                u32 base, u32 size, u64 offset, u64 offset of what is expected in the constants
  *              instruction          u16 word, u8 type, u8 arguments, u32 affine place, u64 limit, 4 arguments
  *              scalar instruction   u16 word, u32 to, u32 a, u32 b, u32 c
- *              repeated instruction u16 word, u8 operands, u8 those that are the result before, 4 places: result, operands
  *              step                 u16 word, u8 type, u32 first, u32 count, u32 strip, u32 strips, u32 number, u64 n,
  *                                   3 arguments
  *              scalar constant      f64
  *              constants            bytes
- *   place that moves: u32 base, u64 offset, i64 stride
+ *              repeated instruction u16 word, u8 operands, u8 those that are the result before, result, 3 operands
+ *   result and operands of those: u32 base, u64 offset, i64 stride
  *   argument: u8 place ('s' strip, 'm' memory, 'f' fixed), u8 type, u32 base, u64 offset
  *   type: NumPy's letter, 'd' f64, 'f' f32, 'q' i64, '?' bool
  *
@@ -37,15 +39,15 @@
 
 #include "program.h"
 
-enum { VERSION = 1, CRC_FROM = 16, HEADER = 152, LONGEST_WORD = 31 };
+enum { CRC_FROM = 16, HEADER = 152, LONGEST_WORD = 31 };
 
 static const unsigned char MAGIC[8] = {0x89, 'F', 'A', 'D', '\r', '\n', 0x1a, '\n'};
 static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[] = {"region", "scalars", "repeat", "zero", "matmul", "cumsum", "extremum", "call",
-                                    "guards"};
+static const char *const STEPS[] = {"region",   "scalars", "repeat", "zero",  "matmul",
+                                    "cumsum", "extremum", "sum", "call", "guards"};
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
 static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",
@@ -264,13 +266,13 @@ static const list lists[] = {
     LIST("guard", guard, 24, guards, guard_count),
     LIST("instruction", instruction, 72, instructions, instruction_count),
     LIST("scalar instruction", scalar, 18, scalars, scalar_count),
-    LIST("repeated instruction", repeated, 84, repeats, repeat_count),
     LIST("step", step, 73, steps, step_count),
     LIST("scalar constant", number, 8, scalar_constants, scalar_constant_count),
     LIST("constant", NULL, 1, constants, constant_bytes),
+    LIST("repeated instruction", repeated, 84, repeats, repeat_count),
 };
 
-enum { LISTS = sizeof lists / sizeof *lists };
+enum { LISTS = sizeof lists / sizeof *lists, REPEATED = LISTS - 1 };
 
 static size_t count_of(const fad_program *p, const list *l) { return *(const size_t *)((const char *)p + l->count); }
 
@@ -292,7 +294,7 @@ static void set_list(fad_program *p, const list *l, char *data, size_t count)
 
 typedef struct {
     uint32_t version, crc;
-    uint64_t length, nodes, workspace_bytes, strip_bytes, word_bytes, counts[LISTS], words;
+    uint64_t length, nodes, workspace_bytes, strip_bytes, options, word_bytes, counts[LISTS], words;
 } header;
 
 static void header_fields(codec *c, header *h)
@@ -303,11 +305,16 @@ static void header_fields(codec *c, header *h)
     U64(h->nodes);
     U64(h->workspace_bytes);
     U64(h->strip_bytes);
+    U64(h->options);
     U64(h->word_bytes);
-    for (int i = 0; i < LISTS; i++)
+    for (int i = 0; i < REPEATED; i++)
         U64(h->counts[i]);
     U64(h->words);
+    if (h->version > 1)
+        U64(h->counts[REPEATED]);
 }
+
+static size_t header_bytes(uint32_t version) { return version > 1 ? HEADER + 8 : HEADER; }
 
 static uint32_t crc32(const unsigned char *bytes, size_t size)
 {
@@ -392,13 +399,13 @@ static void write_list(codec *c, const fad_program *p, const list *l)
 fad_status fad_program_write(const fad_program *p, char *to, size_t room, size_t *size)
 {
     codec c = {.reading = false};
-    header h = {.version = VERSION, .nodes = p->node_count, .workspace_bytes = p->workspace_bytes,
-                .strip_bytes = p->strip_bytes};
+    header h = {.version = p->repeat_count ? 2 : 1, .nodes = p->node_count, .workspace_bytes = p->workspace_bytes,
+                .strip_bytes = p->strip_bytes, .options = p->strict};
     if (p->call_count || !is_little_endian())
         return FAD_BAD_OPERAND;
     h.word_bytes = collect_words(&c, p);
     h.words = c.word_count;
-    h.length = HEADER + h.word_bytes;
+    h.length = header_bytes(h.version) + h.word_bytes;
     for (int i = 0; i < LISTS; i++) {
         h.counts[i] = count_of(p, &lists[i]);
         h.length += h.counts[i] * lists[i].stored;
@@ -444,11 +451,15 @@ static fad_status read_header(reader *r, header *h)
     if (r->size < HEADER)
         return refuse(r, "byte", r->size, "the file is truncated");
     r->c.from = r->bytes + sizeof MAGIC;
-    header_fields(&r->c, h);
-    if (h->version != VERSION) {
-        snprintf(fault->detail, sizeof fault->detail, "version %lu, not %d", (unsigned long)h->version, (int)VERSION);
+    uint32_t version = (uint32_t)exchange(&r->c, 0, 4);
+    if (version != 1 && version != 2) {
+        snprintf(fault->detail, sizeof fault->detail, "version %lu, not 1 or 2", (unsigned long)version);
         return refuse(r, "byte", 8, "the file has a version that cannot be read here");
     }
+    if (r->size < header_bytes(version))
+        return refuse(r, "byte", r->size, "the file is truncated");
+    r->c.from = r->bytes + sizeof MAGIC;
+    header_fields(&r->c, h);
     if (h->length > r->size)
         return refuse(r, "byte", r->size, "the file is truncated");
     if (h->length < r->size)
@@ -461,19 +472,21 @@ static fad_status read_header(reader *r, header *h)
 /* Nothing is allocated before the counts are known to add up to the bytes that are there. */
 static fad_status check_counts(reader *r, const header *h)
 {
-    uint64_t left = r->size - HEADER;
+    uint64_t left = r->size - header_bytes(h->version);
     if (h->word_bytes > left)
-        return refuse(r, "byte", 48, "the words are longer than the file");
+        return refuse(r, "byte", 56, "the words are longer than the file");
     left -= h->word_bytes;
     for (int i = 0; i < LISTS; i++) {
         if (h->counts[i] > left / lists[i].stored)
-            return refuse(r, "byte", 56 + 8 * (size_t)i, "a list is longer than the file");
+            return refuse(r, "byte", i == REPEATED ? HEADER : 64 + 8 * (size_t)i, "a list is longer than the file");
         left -= h->counts[i] * lists[i].stored;
     }
     if (left)
-        return refuse(r, "byte", 48, "the lists are shorter than the file");
+        return refuse(r, "byte", 56, "the lists are shorter than the file");
     if (h->workspace_bytes > PTRDIFF_MAX / 4 || h->strip_bytes > PTRDIFF_MAX / 4 || h->nodes > PTRDIFF_MAX)
         return refuse(r, "byte", 24, "a size is larger than any memory");
+    if (h->options > 1)
+        return refuse(r, "byte", 48, "there is no such option");
     return FAD_OK;
 }
 
@@ -539,7 +552,7 @@ static fad_status read_list(reader *r, fad_program *p, const list *l, uint64_t c
 
 static fad_status read_program(reader *r, fad_program *p)
 {
-    header h;
+    header h = {0};
     fad_status status = read_header(r, &h);
     if (status == FAD_OK)
         status = check_counts(r, &h);
@@ -553,6 +566,7 @@ static fad_status read_program(reader *r, fad_program *p)
     p->workspace_bytes = (size_t)h.workspace_bytes;
     p->strip_bytes = (size_t)h.strip_bytes;
     p->repeat_bytes = fad_program_repeat_bytes(p);
+    p->strict = h.options != 0;
     if (!fad_program_verify(p, r->fault))
         return FAD_BAD_OPERAND;
     return fad_program_bind(p);

@@ -13,7 +13,7 @@
             return reason_;           \
     } while (0)
 
-enum { MOST_CALL_ARGUMENTS = 256 };
+enum { MOST_CALL_ARGUMENTS = 1024 };
 static const uint64_t MOST_WORK = UINT64_C(1) << 53; /* months */
 
 /* Memory that something reads or writes. Of strips, begin and end are their numbers. */
@@ -121,8 +121,31 @@ static const char *argument_range(const fad_program *p, const fad_step *step, co
     }
 }
 
-/* From the lowest to the highest place that an affine argument reaches. The sums cannot overflow: each is compared with
- * what is left of the memory before it is made. */
+/* Widens `out`, the first element's range, to all that strides (in `unit` bytes) reach. The sums cannot overflow: each is
+ * compared with what is left of the memory before it is made. */
+static const char *reach(const fad_program *p, uint32_t base, uint64_t ndim, const int64_t *dims, const int64_t *strides,
+                         uint64_t unit, uint64_t item, range *out)
+{
+    uint64_t all = memory_bytes(p, base), room = all - out->end;
+    for (uint64_t d = 0; d < ndim; d++) {
+        uint64_t stride = strides[d] < 0 ? 0 - (uint64_t)strides[d] : (uint64_t)strides[d], times = (uint64_t)dims[d] - 1;
+        REQUIRE(stride <= all / unit, "it reaches beyond the memory of its base");
+        stride *= unit;
+        REQUIRE(stride % item == 0, "a stride is not aligned to its type");
+        REQUIRE(stride == 0 || times <= all / stride, "it reaches beyond the memory of its base");
+        uint64_t span = stride * times;
+        REQUIRE(span <= (strides[d] < 0 ? out->begin : room), "it reaches beyond the memory of its base");
+        if (strides[d] < 0) {
+            out->begin -= span;
+        } else {
+            out->end += span;
+            room -= span;
+        }
+    }
+    return NULL;
+}
+
+/* From the lowest to the highest place that an affine argument reaches. */
 static const char *affine_range(const fad_program *p, const fad_step *step, const fad_instruction *i, range *out)
 {
     const fad_argument *a = &i->arguments[0];
@@ -135,21 +158,7 @@ static const char *affine_range(const fad_program *p, const fad_step *step, cons
     CHECK(shape_bytes(dims, affine->ndim, 1, &elements));
     REQUIRE(elements >= 1 && elements >= step->n, "an affine place has fewer elements than the range");
     CHECK(memory_range(p, a->base, a->offset, item, item, out));
-    uint64_t all = memory_bytes(p, a->base), room = all - out->end;
-    for (uint32_t d = 0; d < affine->ndim; d++) {
-        uint64_t stride = strides[d] < 0 ? 0 - (uint64_t)strides[d] : (uint64_t)strides[d], times = (uint64_t)dims[d] - 1;
-        REQUIRE(stride % item == 0, "a stride is not aligned to its type");
-        REQUIRE(stride <= all && (stride == 0 || times <= all / stride), "it reaches beyond the memory of its base");
-        uint64_t span = stride * times;
-        REQUIRE(span <= (strides[d] < 0 ? out->begin : room), "it reaches beyond the memory of its base");
-        if (strides[d] < 0) {
-            out->begin -= span;
-        } else {
-            out->end += span;
-            room -= span;
-        }
-    }
-    return NULL;
+    return reach(p, a->base, affine->ndim, dims, strides, 1, item, out);
 }
 
 /* The result may be where an operand of the same size is, or apart from all of them. */
@@ -452,6 +461,36 @@ static const char *check_extremum(const fad_program *p, const fad_step *step)
     return writable(p, &o[1].range);
 }
 
+/* SUM_TO of an operand whose strides, in elements, follow the dims of both. */
+static const char *check_sum(const fad_program *p, const fad_step *step)
+{
+    uint64_t at = step->numbers, bytes, item = fad_itemsize(step->dtype);
+    operand o[2];
+    REQUIRE(fad_is_float(step->dtype), "sums are of a floating type");
+    for (int k = 0; k < 2; k++) {
+        CHECK(numbers_exist(p, at, 1));
+        int64_t ndim = p->numbers[at++];
+        REQUIRE(ndim >= 0 && ndim <= FAD_MAX_NDIM, "it has not the right number of dimensions");
+        CHECK(numbers_exist(p, at, (uint64_t)ndim));
+        o[k].ndim = (uint64_t)ndim;
+        o[k].dims = p->numbers + at;
+        at += o[k].ndim;
+        CHECK(shape_bytes(o[k].dims, o[k].ndim, item, &bytes));
+    }
+    CHECK(check_array(p, step, 1, bytes, &o[1].range));
+    REQUIRE(expands(o[1].dims, o[1].ndim, o[0].dims, o[0].ndim), "its result is no part of its operand's shape");
+    CHECK(numbers_exist(p, at, o[0].ndim));
+    const fad_argument *a = &step->arguments[0];
+    REQUIRE(a->dtype == step->dtype && a->place != FAD_AT_STRIP, "its arrays are not of one type, or no arrays");
+    CHECK(shape_bytes(o[0].dims, o[0].ndim, item, &bytes));
+    if (bytes == 0)
+        return writable(p, &o[1].range);
+    CHECK(memory_range(p, a->base, a->offset, item, item, &o[0].range));
+    CHECK(reach(p, a->base, o[0].ndim, o[0].dims, p->numbers + at, item, item, &o[0].range));
+    REQUIRE(!overlap(&o[1].range, &o[0].range), "its result overlaps an operand");
+    return writable(p, &o[1].range);
+}
+
 static const char *check_cumsum(const fad_program *p, const fad_step *step)
 {
     uint64_t bytes;
@@ -520,6 +559,8 @@ static const char *check_step(const fad_program *p, const fad_step *step, progre
         return check_cumsum(p, step);
     case FAD_STEP_EXTREMUM:
         return check_extremum(p, step);
+    case FAD_STEP_SUM:
+        return check_sum(p, step);
     case FAD_STEP_CALL:
         return check_call(p, step, &done->calls);
     case FAD_STEP_GUARDS:
@@ -620,6 +661,7 @@ static uint64_t step_work(const fad_program *p, const fad_step *step)
         numbers += numbers[0] + 1;
         return times(work, elements(numbers));
     case FAD_STEP_EXTREMUM:
+    case FAD_STEP_SUM:
         work = elements(numbers); /* result and operand: one may be empty, or one number */
         return work + elements(numbers + numbers[0] + 1);
     default:

@@ -95,6 +95,7 @@ def test_gradient():
     np.testing.assert_array_equal(fad.grad(lambda y: np.sum(Multiply.apply(X, y)))(X), X)
 
 
+@pytest.mark.one_shot
 def test_forward_and_backward_see_plain_values():
     seen = []
 
@@ -116,6 +117,7 @@ def test_forward_and_backward_see_plain_values():
     assert all(issubclass(kind, float) for kind in seen)
 
 
+@pytest.mark.one_shot
 def test_backward_is_called_once_a_sweep():
     calls = []
 
@@ -355,6 +357,7 @@ def test_integer_outputs_have_no_gradient():
     np.testing.assert_array_equal(fad.grad(f)(X), np.full(3, 6.0))
 
 
+@pytest.mark.one_shot
 def test_rules_are_released():
     """A Function's context lives as long as its tape remembers it, and no longer."""
     import gc

@@ -90,7 +90,8 @@ errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
 _batch:       numpy _core
-_program:     errors numpy _core
+_schedule:
+_program:     errors numpy _core _schedule
 _bodies:      errors numpy _core _program _record
 _loops:       numpy _program
 _steps:       numpy _bodies _loops
@@ -105,7 +106,8 @@ transforms:   errors numpy _core _record _reverse _containers _calls
 matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
 batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
-compile:      errors numpy _core _bodies _containers _record _program
+_arguments:   numpy _containers
+compile:      errors numpy _core _arguments _bodies _calls _containers _record _program
 scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
 checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms
@@ -115,7 +117,7 @@ _formula:     numpy __init__
 _expression:  numpy _formula
 cli:          numpy _expression __init__ graph/
 __main__:     cli
-"""
+"""  # noqa: E501
 
 
 def declared(text):

@@ -23,7 +23,7 @@ OP(FLOAT_POWER, "float_power", 2, SMOOTH, pow(x, y), MUL(Y, POW(X, SUB(Y, ONE)))
 NONE, "positive", "real", NO, "power of floats")
 """
 WRONG = """\
-OP(CONJUGATE, "conjugate", 1, LINEAR, x, NEG(ONE), NONE, NONE, "real", "", NO, "planted: wrong sign")
+OP(CONJUGATE, "conjugate", 1, LINEAR, x, NEG(ONE), NONE, NONE, "real", "", NO, "planted")
 """
 
 

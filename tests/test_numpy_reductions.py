@@ -226,6 +226,7 @@ def test_third_derivative_of_prod_with_zeros():
     np.testing.assert_array_equal(third, expected)
 
 
+@pytest.mark.one_shot
 def test_masks_give_plain_numbers():
     def f(x):
         mask = x > 0

@@ -261,6 +261,7 @@ def test_the_branch_not_taken_has_derivative_zero():
     assert np.all(np.isfinite(gradient)) and gradient[1] == 0
 
 
+@pytest.mark.one_shot
 def test_indices_and_conditions_are_plain():
     def f(x):
         assert type(np.argmax(x)) is np.int64 and np.argmax(x) == x.argmax() == 4

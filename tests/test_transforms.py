@@ -106,6 +106,7 @@ def test_argnums_and_keywords():
         fad.grad(f, argnums=0.5)
 
 
+@pytest.mark.one_shot
 def test_other_arguments_pass_untouched():
     seen = []
 
@@ -490,11 +491,15 @@ def test_strong_zero(f, x, expected):
     point = np.array([x, 2.5, x])
     rest = fad.grad(f)(2.5)
     total = lambda x: np.sum(f(x))
-    np.testing.assert_array_equal(fad.grad(total)(point), [expected, rest, expected])
-    np.testing.assert_array_equal(fad.jvp(f, point, np.ones(3))[1], [expected, rest, expected])
+
+    def close(ours, theirs):  # a replay may round otherwise
+        np.testing.assert_allclose(ours, theirs, rtol=2e-16)
+
+    close(fad.grad(total)(point), [expected, rest, expected])
+    close(fad.jvp(f, point, np.ones(3))[1], [expected, rest, expected])
     if expected != math.inf:
         inside = fad.vjp(lambda x: fad.grad(total)(x), point)[0]
-        np.testing.assert_array_equal(inside, [expected, rest, expected])
+        close(inside, [expected, rest, expected])
         assert np.isfinite(fad.grad(fad.grad(f))(x))
         assert np.all(np.isfinite(fad.hessian(total)(point)))
         assert np.all(np.isfinite(fad.hvp(total, point, np.ones(3))))

@@ -92,20 +92,20 @@ def apply(rule, operands):
 class LaneByLane:
     """Rules that fad.vmap applies to one lane after the other."""
 
+    __name__: str
+
     def batch(self, lanes, inputs, over):
-        """Outputs over all lanes; `over` holds the inputs over all lanes, None where all share one."""
+        """Outputs over all lanes, given the inputs over all lanes (None: all lanes share one)."""
+        pairs = list(zip(inputs, over, strict=True))
         try:
             rows = [
-                apply(
-                    copy.copy(self),
-                    [x if many is None else many[i] for x, many in zip(inputs, over, strict=True)],
-                )
+                apply(copy.copy(self), [x if many is None else many[i] for x, many in pairs])
                 for i in range(lanes)
             ]
         except UnknownPath:
             raise NotImplementedError(
-                f"{self.__name__}: another lane of fad.vmap takes another path through the function "
-                "than the first one: choose with np.where instead of if, or loop over the lanes"
+                f"{self.__name__}: a lane of fad.vmap takes another path through the function than "
+                "the first lane: choose with np.where instead of if, or loop over the lanes"
             ) from None
         return [np.stack(column) for column in zip(*rows, strict=True)]
 

@@ -165,6 +165,11 @@ cdef extern from "fastad.h" nogil:
         FAD_STEP_MATMUL
         FAD_STEP_CUMSUM
         FAD_STEP_EXTREMUM
+        FAD_STEP_CALL
+        FAD_STEP_GUARDS
+        FAD_SCALAR_LOAD
+        FAD_SCALAR_STORE
+        FAD_SCALAR_MUL_ADD
     ctypedef struct fad_argument:
         uint8_t place
         uint8_t dtype
@@ -179,6 +184,7 @@ cdef extern from "fastad.h" nogil:
         uint8_t count
         uint16_t op
         uint32_t affine
+        uint64_t limit
         fad_argument arguments[4]
     ctypedef struct fad_scalar_instruction:
         uint16_t op
@@ -198,11 +204,13 @@ cdef extern from "fastad.h" nogil:
         fad_moving operands[3]
     ctypedef struct fad_step:
         uint16_t kind
+        uint16_t dtype
         uint32_t first
         uint32_t count
         uint64_t n
         uint32_t strip
         uint32_t strips
+        uint32_t numbers
         fad_argument arguments[3]
 
     ctypedef struct fad_custom_host:
@@ -233,6 +241,7 @@ cdef extern from "fastad.h" nogil:
         char *constants
         size_t input_count, output_count, step_count, instruction_count, scalar_count, repeat_count, guard_count, call_count
         fad_call *calls
+        fad_argument *call_arguments
         size_t workspace_bytes, strip_bytes, constant_bytes, node_count
 
     ctypedef struct fad_tape:
@@ -337,6 +346,7 @@ cdef extern from "fastad.h" nogil:
     enum:
         FAD_DO_GATHER
     fad_status fad_lower(const fad_trace *trace, const char *seen, bint strict, fad_program **out)
+    size_t fad_itemsize(int dtype)
     fad_status fad_trace_copy(fad_tape *to, const fad_tape *source, uint32_t node, const uint32_t *map, uint32_t *out)
     void fad_program_destroy(fad_program *program)
     size_t fad_program_bytes(const fad_program *program)

@@ -9,6 +9,8 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from threading import get_ident
+
 import numpy as np
 
 cimport numpy as cnp
@@ -260,18 +262,12 @@ cdef str scalar_name(uint16_t op):
     return ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")[op - FAD_ELEMENTWISE_COUNT]
 
 
-cdef str scalar_text(fad_scalar_instruction *s):
-    if s.op < FAD_ELEMENTWISE_COUNT:
-        operands = (s.a, s.b, s.c)[:fad_ops[s.op].arity]
-        return f"w{s.to} = {scalar_name(s.op)} {', '.join([f'w{k}' for k in operands])}\n"
-    return f"w{s.to} {scalar_name(s.op)} {s.a} {s.b} {s.c}\n"
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Programs
 
 cdef enum:
     WORKSPACES = 8       # that wait for the next call of a program
+    MOST_TRIED = 256     # paths: some that round otherwise may point to each other
     FEW = 16             # inputs and outputs whose addresses need no allocation
 
 
@@ -366,9 +362,23 @@ cdef class Program:
     cdef str place(self, fad_argument *a):
         if a.place == FAD_AT_STRIP:
             return f"s{a.offset}"
-        return f"{self.base_text(a.base)}+{a.offset}" + ("" if a.place == FAD_AT_FIXED else "[i]")
+        return f"{self.base_name(a.base)}+{a.offset}" + ("" if a.place == FAD_AT_FIXED else "[i]")
 
-    cdef str base_text(self, uint32_t base):
+    cdef str start(self, fad_argument *a):
+        """An array as a step names it: without an index."""
+        return f"{self.base_name(a.base)}+{a.offset}"
+
+    cdef str scalar_text(self, fad_scalar_instruction *s):
+        if s.op in (FAD_SCALAR_LOAD, FAD_SCALAR_STORE):
+            far = f"{self.base_name(s.a)}+{(<uint64_t>s.b << 32) + s.c}"
+            return f"w{s.to} = {far}\n" if s.op == FAD_SCALAR_LOAD else f"{far} = w{s.to}\n"
+        if s.op < FAD_ELEMENTWISE_COUNT:
+            count = fad_ops[s.op].arity
+        else:
+            count = 3 if s.op >= FAD_SCALAR_MUL_ADD else 1
+        return f"w{s.to} = {scalar_name(s.op)} {', '.join([f'w{k}' for k in (s.a, s.b, s.c)[:count]])}\n"
+
+    cdef str base_name(self, uint32_t base):
         cdef size_t inputs = self.program.input_count
         if base == FAD_IN_WORKSPACE:
             return "work"
@@ -379,7 +389,7 @@ cdef class Program:
         return f"out{base - FAD_FIRST_INPUT - inputs}"
 
     cdef str moving_text(self, fad_moving *at):
-        return f"{self.base_text(at.base)}+{at.offset}" + (f"{at.stride:+d}i" if at.stride else "")
+        return f"{self.base_name(at.base)}+{at.offset}" + (f"{at.stride:+d}i" if at.stride else "")
 
     cdef str repeated_text(self, fad_repeated *at):
         cdef int k
@@ -389,7 +399,7 @@ cdef class Program:
 
     cdef str step_text(self, fad_step *step):
         cdef size_t i
-        cdef str kind = ("region", "scalars", "repeat", "zero", "matmul", "cumsum", "extremum", "call", "guards")[step.kind]
+        cdef str kind = ("region", "scalars", "repeat", "zero", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
         if step.kind == FAD_STEP_REGION:
             lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
             for i in range(step.first, step.first + step.count):
@@ -398,7 +408,7 @@ cdef class Program:
         if step.kind == FAD_STEP_SCALARS:
             lines = [f"scalars, {step.count} instructions\n"]
             for i in range(step.first, step.first + step.count):
-                lines.append("  " + scalar_text(&self.program.scalars[i]))
+                lines.append("  " + self.scalar_text(&self.program.scalars[i]))
             return "".join(lines)
         if step.kind == FAD_STEP_REPEAT:
             lines = [f"repeat {step.n} times {step.count} instructions\n"]
@@ -406,14 +416,25 @@ cdef class Program:
                 lines.append("  " + self.repeated_text(&self.program.repeats[i]))
             return "".join(lines)
         if step.kind == FAD_STEP_ZERO:
-            return f"zero {step.n} bytes of {self.place(&step.arguments[0])}\n"
-        if step.kind == FAD_STEP_MATMUL:
-            return f"matmul {', '.join([self.place(&step.arguments[i]) for i in range(3)])}\n"
-        if step.kind == FAD_STEP_CUMSUM:
-            return f"cumsum {', '.join([self.place(&step.arguments[i]) for i in range(2)])}\n"
+            return f"zero {step.n} bytes of {self.start(&step.arguments[0])}\n"
+        if step.kind == FAD_STEP_CALL:
+            return f"call of a rule with {self.program.calls[step.first].inputs} inputs\n"
+        if step.kind == FAD_STEP_GUARDS:
+            return self.guards_text(step)
+        count = 3 if step.kind == FAD_STEP_MATMUL else 2
+        *operands, result = [self.start(&step.arguments[i]) for i in range(count)]
         if step.kind == FAD_STEP_EXTREMUM:
-            return f"{'max' if step.first else 'min'} {', '.join([self.place(&step.arguments[i]) for i in range(2)])}\n"
-        return f"{kind} {step.first} +{step.count}\n"
+            kind = "max" if step.first else "min"
+        return f"{result} = {kind} {', '.join(operands)}\n"
+
+    cdef str guards_text(self, fad_step *step):
+        cdef size_t i
+        lines = [f"guards, {step.count}\n"]
+        for i in range(step.first, step.first + step.count):
+            g = &self.program.guards[i]
+            seen = PyBytes_FromStringAndSize(self.program.constants + g.expected, min(g.size, 16)).hex()
+            lines.append(f"  {self.base_name(g.base)}+{g.offset}: {seen}{'...' if g.size > 16 else ''}\n")
+        return "".join(lines)
 
     cdef str instruction_text(self, fad_instruction *at):
         cdef int k
@@ -428,6 +449,132 @@ cdef class Program:
         if at.code <= FAD_DO_LOAD or at.code == FAD_DO_GATHER:
             return f"{arguments[-1]} = {name} {', '.join(arguments[:-1])}\n"
         return f"{name} {arguments[0]}: {', '.join(arguments[1:])}\n"
+
+    def draw(self, path=None):
+        """A drawing of the schedule: the steps in order, their ranges, and which step reads what another wrote.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            File to write the SVG to.
+
+        Returns
+        -------
+        str
+            The SVG. `text` gives the same without arrows.
+
+        Examples
+        --------
+        >>> svg = fad.compile(lambda x: np.sum(np.sin(x))).program(np.ones(9)).draw()
+        >>> svg.startswith("<svg")
+        True
+        """
+        from fastad import _schedule  # only here: nothing else draws
+
+        svg = _schedule.draw(self.schedule(), len(self.inputs), len(self.outputs))
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(svg)
+        return svg
+
+    def schedule(self):
+        """The steps as data.
+
+        Returns
+        -------
+        list of tuple
+            Of each step its text, its number of elements, and the memory that it reads and that it writes, as lists of
+            (base, begin, end) in bytes.
+        """
+        return [self.step_data(&self.program.steps[i]) for i in range(self.program.step_count)]
+
+    cdef tuple step_data(self, fad_step *step):
+        cdef size_t i
+        cdef list reads = [], writes = []
+        for i in range(step.first, step.first + step.count):
+            if step.kind == FAD_STEP_REGION:
+                self.instruction_memory(step, &self.program.instructions[i], reads, writes)
+            elif step.kind == FAD_STEP_SCALARS:
+                self.scalar_memory(&self.program.scalars[i], reads, writes)
+            elif step.kind == FAD_STEP_REPEAT:
+                self.repeated_memory(step, &self.program.repeats[i], reads, writes)
+            elif step.kind == FAD_STEP_GUARDS:
+                g = &self.program.guards[i]
+                reads.append((self.base_name(g.base), g.offset, g.offset + g.size))
+        if step.kind == FAD_STEP_CALL:
+            self.call_memory(&self.program.calls[step.first], reads, writes)
+        elif step.kind == FAD_STEP_ZERO:
+            writes.append(self.span(&step.arguments[0], step.n))
+        elif step.kind in (FAD_STEP_MATMUL, FAD_STEP_EXTREMUM, FAD_STEP_CUMSUM):
+            self.array_memory(step, reads, writes)
+        return self.step_text(step), step.n if step.kind == FAD_STEP_REGION else 0, reads, writes
+
+    cdef tuple span(self, fad_argument *a, size):
+        return self.base_name(a.base), a.offset, a.offset + size
+
+    cdef int instruction_memory(self, fad_step *step, fad_instruction *at, list reads, list writes) except -1:
+        cdef int k
+        to_memory = at.code in (FAD_DO_STORE, FAD_DO_ADD) or at.code > FAD_DO_GATHER
+        for k in range(at.count):
+            a = &at.arguments[k]
+            if a.place == FAD_AT_STRIP:
+                continue
+            name, begin, end = self.span(a, fad_itemsize(a.dtype) * (1 if a.place == FAD_AT_FIXED else step.n))
+            if k == 0 and at.code >= FAD_DO_GATHER:
+                end = begin + at.limit * fad_itemsize(a.dtype)
+            elif k == 0 and FAD_DO_LOAD <= at.code <= FAD_DO_ADD:
+                affine = &self.program.affines[at.affine]
+                steps = [(self.program.numbers[affine.first + d] - 1) * self.program.numbers[affine.first + affine.ndim + d]
+                         for d in range(affine.ndim)]
+                end = begin + sum([s for s in steps if s > 0]) + fad_itemsize(a.dtype)
+                begin += sum([s for s in steps if s < 0])
+            written = k == 0 if to_memory else k == at.count - 1
+            (writes if written else reads).append((name, begin, end))
+            if written and to_memory and at.code != FAD_DO_STORE:
+                reads.append((name, begin, end))
+        return 0
+
+    cdef int scalar_memory(self, fad_scalar_instruction *s, list reads, list writes) except -1:
+        if s.op in (FAD_SCALAR_LOAD, FAD_SCALAR_STORE):
+            at = (<uint64_t>s.b << 32) + s.c
+            far, near = (self.base_name(s.a), at, at + 8), ("work", 8 * s.to, 8 * s.to + 8)
+            (reads if s.op == FAD_SCALAR_LOAD else writes).append(far)
+            (writes if s.op == FAD_SCALAR_LOAD else reads).append(near)
+            return 0
+        count = fad_ops[s.op].arity if s.op < FAD_ELEMENTWISE_COUNT else 3 if s.op >= FAD_SCALAR_MUL_ADD else 1
+        inside = set([begin for _, begin, _ in writes])
+        reads += [("work", 8 * k, 8 * k + 8) for k in (s.a, s.b, s.c)[:count] if 8 * k not in inside]
+        writes.append(("work", 8 * s.to, 8 * s.to + 8))
+        return 0
+
+    cdef tuple moving_span(self, fad_step *step, fad_moving *at):
+        moved = at.stride * (<int64_t>step.n - 1)
+        return self.base_name(at.base), at.offset + min(moved, 0), at.offset + max(moved, 0) + 8
+
+    cdef int repeated_memory(self, fad_step *step, fad_repeated *at, list reads, list writes) except -1:
+        cdef int k
+        reads += [self.moving_span(step, &at.operands[k]) for k in range(at.count)]
+        writes.append(self.moving_span(step, &at.to))
+        return 0
+
+    cdef int call_memory(self, fad_call *call, list reads, list writes) except -1:
+        cdef uint32_t k
+        for k in range(call.inputs + call.outputs):
+            span = self.span(&self.program.call_arguments[call.first + k],
+                             self.program.call_forms[call.first + k].bytes)
+            (reads if k < call.inputs else writes).append(span)
+        return 0
+
+    cdef int array_memory(self, fad_step *step, list reads, list writes) except -1:
+        at, count = step.numbers, 3 if step.kind == FAD_STEP_MATMUL else 2
+        for k in range(count):
+            first, ndim = (step.numbers, 3) if step.kind == FAD_STEP_CUMSUM else (at + 1, self.program.numbers[at])
+            size = fad_itemsize(step.dtype)
+            for d in range(ndim):
+                size *= self.program.numbers[first + d]
+            (writes if k == count - 1 else reads).append(self.span(&step.arguments[k], size))
+            at = first + ndim
+        return 0
 
     def verify(self):
         """Raise ProgramError unless all that is read and written lies where it may. Always done when loading."""
@@ -693,22 +840,19 @@ cdef inline char *aligned_start(char *raw) noexcept nogil:
 
 
 cdef int raise_status(fad_status status) except -1:
-    global rule_error
-    if status == FAD_IN_RULE and rule_error is not None:
-        error, rule_error = rule_error, None
-        raise error
+    if status == FAD_IN_RULE:
+        raise rule_errors.pop(get_ident())
     if status == FAD_NO_MEMORY:
         raise MemoryError("no memory to run a program")
     raise IndexError("a program read or wrote outside of an array: an index is out of bounds")
 
 
-cdef object rule_error = None
+cdef dict rule_errors = {}   # by thread: of the rule that ended its run
 
 
 cdef fad_status call_rule(void *context, const fad_program *program, const fad_call *call,
                           char **data) noexcept with gil:
     """Run a rule's forward on plain values."""
-    global rule_error
     cdef uint32_t k
     cdef fad_form *form
     cdef cnp.ndarray array
@@ -734,7 +878,7 @@ cdef fad_status call_rule(void *context, const fad_program *program, const fad_c
             memcpy(data[call.inputs + k], cnp.PyArray_DATA(array), form.bytes)
         return FAD_OK
     except BaseException as error:
-        rule_error = error
+        rule_errors[get_ident()] = error
         return FAD_IN_RULE
 
 
@@ -830,7 +974,7 @@ cdef class Replay:
                 few[i] = <char *>&numbers[i]
             else:
                 return MISS
-        while True:
+        for i in range(MOST_TRIED):
             results = []
             other = path.program.run(few, results)
             if other is None:
@@ -839,6 +983,7 @@ cdef class Replay:
             path = path.other(other[0], other[1])
             if path is None:
                 return MISS
+        return MISS
 
 
 include "program/loop.pxi"        # programs run step after step

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastad import _core
 from fastad._batch import batch_values, constant, emit_batch, seed, under_way
-from fastad._calls import acquire, nested, outer_recorder, plain_values, release
+from fastad._calls import acquire, compiles, nested, outer_recorder, plain_values, release
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import Array, forward_value
 from fastad._record import recording
@@ -21,6 +21,7 @@ from fastad._record import recording
 __all__ = ["vmap"]
 
 
+@compiles
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """Function that applies `f` to many lanes at once.
 

@@ -1,4 +1,4 @@
-"""Programs: a function recorded once for each kind of argument and path, and replayed without Python.
+"""Programs: a function recorded once for each kind of argument and path, replayed without Python.
 
 The first call for given structures, shapes and types of arguments records the function, runs the
 passes over the recording and lowers it to a program; later calls run the program. What Python
@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastad import _core
+from fastad._arguments import Arguments, Static, static_places
 from fastad._bodies import hinted
+from fastad._calls import as_argnums
 from fastad._containers import flatten, is_leaf, unflatten
-from fastad._core import Array
 from fastad._core import memory_limit as _memory_limit
 from fastad._program import MISS, Decision, Path, Program, Replay, Trace
 from fastad._record import current_recorder, recording
@@ -35,6 +36,7 @@ WORTH_A_DRY_RUN = 1000  # elements of the inputs
 
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
 PASSES = ("simplify", "reassociate", "roll", "simplify")
+LONG = 10_000  # nodes: a pass less counts
 STRICT_PASSES = ("simplify", "roll", "simplify")
 
 
@@ -47,7 +49,7 @@ class CacheInfo(NamedTuple):
     paths: int
 
 
-def compile(  # noqa: A001 - the field's word, as in re.compile
+def compile(
     f: Callable[..., Any] | None = None,
     *,
     static_argnums: int | Sequence[int] = (),
@@ -126,138 +128,6 @@ def _names(given):
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-# --- arguments ---------------------------------------------------------------------------------
-
-
-class _Static:
-    """A static argument as a leaf of the arguments' structure."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
-
-
-def _is_number(x):
-    """Whether `x` is an input: a number or an array of them. Truth values are static."""
-    if isinstance(x, (float, int)):
-        return not isinstance(x, bool)
-    return isinstance(x, (np.ndarray, np.generic, complex)) and not isinstance(x, (str, bytes))
-
-
-class _Arguments:
-    """The arguments of one call, taken apart: inputs, and the key of what they look like."""
-
-    def __init__(self, args, kwargs, options):
-        self.inputs, self.forms, self.places = [], [], []
-        self.kwargs = tuple(sorted(kwargs))
-        for index, arg in enumerate(args):
-            self._add(arg, index in options.static_argnums, f"argument {index}")
-        for name in self.kwargs:
-            self._add(kwargs[name], name in options.static_argnames, f"argument {name!r}")
-        self.positional = len(args)
-        self.key = (self.kwargs, tuple(self.forms))
-
-    def _add(self, arg, static, name):
-        if static or not (_is_number(arg) or isinstance(arg, (tuple, list, dict))):
-            container = not static and not is_leaf(arg) and _has_leaves(arg)
-            if not container:
-                return self._add_static(arg, name)
-        if _is_number(arg):
-            self.forms.append(_form(arg, name))
-            self.places.append((None, 1))
-            self.inputs.append(arg)
-            return None
-        leaves, structure = flatten(arg)
-        dynamic = []
-        for leaf in leaves:
-            if _is_number(leaf):
-                self.forms.append(_form(leaf, name))
-                self.inputs.append(leaf)
-                dynamic.append(None)
-            else:
-                self.forms.append(("static", _hashable(leaf, name)))
-                dynamic.append(_Static(leaf))
-        self.forms.append(("structure", structure))
-        self.places.append((structure, dynamic))
-        return None
-
-    def _add_static(self, arg, name):
-        self.forms.append(("static", _hashable(arg, name)))
-        self.places.append((_Static(arg), 0))
-
-    def inputs_of(self, argnums):
-        """For each positional argument its structure and the numbers of its inputs; None where that cannot be said."""
-        found, at, all_places = [], 0, []
-        for structure, dynamic in self.places:
-            count = dynamic if isinstance(dynamic, int) else sum(leaf is None for leaf in dynamic)
-            pure = isinstance(dynamic, int) or count == len(dynamic)
-            static = isinstance(structure, _Static) or not pure
-            all_places.append(None if static else (structure, list(range(at, at + count))))
-            at += count
-        for argnum in argnums:
-            if not -self.positional <= argnum < self.positional:
-                return None
-            place = all_places[argnum % self.positional]
-            if place is None or any(self.forms_of_inputs()[k][0] not in "df" for k in place[1]):
-                return None
-            found.append(place)
-        return found
-
-    def forms_of_inputs(self):
-        """Type and shape of each input."""
-        return [form for form in self.forms if form[0] not in ("static", "structure")]
-
-    def rebuilt(self, leaves):
-        """args and kwargs with `leaves` in place of the inputs."""
-        leaves = iter(leaves)
-        values = []
-        for structure, dynamic in self.places:
-            if isinstance(structure, _Static):
-                values.append(structure.value)
-            elif structure is None:
-                values.append(next(leaves))
-            else:
-                filled = [next(leaves) if leaf is None else leaf.value for leaf in dynamic]
-                values.append(unflatten(structure, filled))
-        named = dict(zip(self.kwargs, values[self.positional :], strict=True))
-        return values[: self.positional], named
-
-
-def _has_leaves(x):
-    """Whether `x` is a container that optree knows."""
-    try:
-        leaves, _ = flatten(x)
-    except ImportError:
-        return False
-    return not (len(leaves) == 1 and leaves[0] is x)
-
-
-def _hashable(value, name):
-    try:
-        hash(value)
-    except TypeError:
-        raise TypeError(
-            f"{name}: expected a number, an array, a container of them or a hashable static value, "
-            f"got {type(value).__name__}"
-        ) from None
-    return (type(value), value)
-
-
-def _form(leaf, name):
-    """Type and shape of an input."""
-    if type(leaf) is float:
-        return ("d", ())
-    array = np.asarray(leaf)
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8 or array.dtype == np.float16:
-        hint = " (complex is not supported yet)" if array.dtype.kind == "c" else ""
-        raise TypeError(
-            f"{name}: expected real numbers (float64, float32, integers or bools), "
-            f"got {type(leaf).__name__} of dtype {array.dtype}{hint}"
-        )
-    return (array.dtype.char, array.shape)
-
-
 # --- recording ---------------------------------------------------------------------------------
 
 
@@ -266,7 +136,7 @@ class _Recorded(NamedTuple):
 
     trace: Trace
     structure: Any
-    leaves: list[Any]  # for each leaf of the result the number of an output, or _Static
+    leaves: list[Any]  # for each leaf of the result the number of an output, or Static
     pack: Any = None  # in place of what structure and leaves say
 
 
@@ -291,7 +161,8 @@ def _record_once(function, arguments, dry):
             args, kwargs = arguments.rebuilt(inputs)
             result = function(*args, **kwargs)
             leaves, structure = _flatten_result(result)
-            outputs, places = [], []
+            outputs: list[int] = []
+            places: list[int | Static] = []
             for leaf in leaves:
                 if _core.is_array(leaf):
                     array = _core.asarray(leaf)
@@ -300,17 +171,54 @@ def _record_once(function, arguments, dry):
                     places.append(len(outputs))
                     outputs.append(array.node)
                 else:
-                    places.append(_Static(leaf))
+                    places.append(Static(_checked(leaf)))
         trace = Trace.of(recorder, nodes, outputs, recorder.guards)
     finally:
         recorder.close()
     return _Recorded(trace, structure, places)
 
 
+def _checked(leaf):
+    """Refuse results that hide recorded values: replayed, they would be those of the recording."""
+    inside = list(getattr(leaf, "__dict__", {}).values())
+    inside += [getattr(leaf, name, None) for name in getattr(type(leaf), "__slots__", ())]
+    inside += [cell.cell_contents for cell in getattr(leaf, "__closure__", None) or ()]
+    inside += leaf if isinstance(leaf, (set, frozenset)) else []
+    if hasattr(leaf, "__next__") or any(_core.is_array(item) for item in inside):
+        raise TypeError(
+            f"compile: f returned a {type(leaf).__name__}, whose recorded values cannot be taken "
+            "out: return arrays and containers of them (others can be registered with optree)"
+        )
+    return leaf
+
+
+class _Tuple(NamedTuple):
+    """The structure of a tuple, which needs no optree: for each item leaves and structure."""
+
+    parts: tuple[tuple[int, Any], ...]
+
+
 def _flatten_result(result):
     if is_leaf(result) or result is None:
         return [result], None
-    return flatten(result)
+    if type(result) is not tuple:
+        return flatten(result)
+    leaves, parts = [], []
+    for item in result:
+        own, structure = _flatten_result(item)
+        leaves += own
+        parts.append((len(own), structure))
+    return leaves, _Tuple(tuple(parts))
+
+
+def _unflatten_result(structure, leaves):
+    if not isinstance(structure, _Tuple):
+        return unflatten(structure, leaves)
+    items, at = [], 0
+    for count, inner in structure.parts:
+        items.append(_unflatten_result(inner, leaves[at : at + count]))
+        at += count
+    return tuple(items)
 
 
 def _pack(recorded):
@@ -318,21 +226,19 @@ def _pack(recorded):
     if recorded.pack is not None:
         return recorded.pack
     places, structure = recorded.leaves, recorded.structure
-    zero_d = [
-        recorded.trace.recorder.node_shape(node) == () for node in recorded.trace.outputs
-    ]
+    zero_d = [recorded.trace.recorder.node_shape(node) == () for node in recorded.trace.outputs]
     if structure is None and places == [0] and not zero_d[0]:
         return None
 
     def leaf(place, outputs):
-        if isinstance(place, _Static):
+        if isinstance(place, Static):
             return np.copy(place.value) if isinstance(place.value, np.ndarray) else place.value
         value = outputs[place]
         return value[()] if zero_d[place] and isinstance(value, np.ndarray) else value
 
     if structure is None:
         return lambda outputs: leaf(places[0], outputs)
-    return lambda outputs: unflatten(structure, [leaf(place, outputs) for place in places])
+    return lambda outputs: _unflatten_result(structure, [leaf(place, outputs) for place in places])
 
 
 # --- compiling ---------------------------------------------------------------------------------
@@ -350,7 +256,8 @@ class _Stages:
         """Print a line where verbose."""
         if self.verbose:
             seconds = time.perf_counter() - self.start
-            print(f"{self.name}: {stage:12} {count:>10} {unit:12} {seconds * 1e3:10.3f} ms", file=sys.stderr)
+            line = f"{self.name}: {stage:12} {count:>10} {unit:12} {seconds * 1e3:10.3f} ms"
+            print(line, file=sys.stderr)
         self.start = time.perf_counter()
 
     def show(self, stage, trace):
@@ -362,11 +269,11 @@ class _Stages:
             trace.verify()
 
     def through(self, trace):
-        """The trace after all passes; one that does not roll keeps its order, and is simple."""
+        """The trace after all passes; a long one that does not roll is simple, and keeps its order."""
         for name in STRICT_PASSES if self.strict else PASSES:
             after = trace.through(name, self.strict)
             self.show(name, after)
-            if name == "roll" and len(after) >= len(trace):
+            if name == "roll" and len(after) >= max(len(trace), LONG):
                 break
             trace = after
         return trace
@@ -374,140 +281,190 @@ class _Stages:
     def lowered(self, trace):
         """The program of a trace."""
         program = trace.lowered(self.strict)
-        if _core.build_info()["debug"]:
-            program.verify()
         self.tell("lower", program.instructions + program.scalars, "instructions")
         return program
 
 
 class _Paths:
-    """The paths of one kind of arguments."""
+    """The paths of one kind of arguments, as a tree of decisions."""
 
     def __init__(self):
-        self.count, self.last = 0, None
-        self.root = None
+        self.count: int = 0
+        self.refused: str | None = None  # why nothing is recorded
+        self.last: Path | None = None
+        self.root: Decision | None = None
 
     def add(self, path, seen):
-        """Put a path in its place."""
-        if self.root is None:
-            self.root = Decision(path)
-        decision = self.root
+        """Put a path in its place. Other threads may walk the tree: what they reach is complete."""
+        decision = root = self.root or Decision(path)
+        branch = None
         for outcome in seen:
             path.decisions.append(decision)
-            decision = decision.next.setdefault(outcome, Decision(path))
+            following = decision.next.get(outcome)
+            if following is None:
+                following = Decision(path)
+                if branch is None:
+                    branch = (decision.next, outcome, following)
+                else:
+                    decision.next[outcome] = following
+            decision = following
         decision.path = path
+        if branch is not None:
+            decisions, outcome, following = branch
+            decisions[outcome] = following
+        self.root, self.last = root, path
         self.count += 1
-        self.last = path
+
+
+class _NotReplayed(Exception):  # noqa: N818 - no error: the function runs as it is
+    """No path of a compiled function holds, and no more are recorded."""
 
 
 class Compiled:
     """A function that is recorded once and replayed: what `fastad.compile` gives."""
 
-    def __init__(self, function, options):
+    def __init__(self, function, options, is_transform=False):
         if not callable(function):
             raise TypeError(f"f: expected a function, got {type(function).__name__}")
-        functools.update_wrapper(self, function)
-        self.function, self.options = function, options
+        functools.update_wrapper(self, function, updated=())
+        if not hasattr(function, "__name__"):
+            self.__name__ = self.__qualname__ = type(function).__name__
+        self.function, self.options, self.is_transform = function, options, is_transform
+        self._static = static_places(function, options.static_argnums, options.static_argnames)
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
-        self._hints: dict[Any, list[Any]] = {}
+        self._hints: dict[Any, list[Any]] = {}  # what loops inside were recorded at
         self._origin: tuple[Any, ...] | None = None  # of a transform: how it is made again
         self.clear()
 
     def clear(self) -> None:
-        """Forget all programs."""
+        """Forget all programs, those of transforms included."""
         self._paths: dict[Any, _Paths] = {}
         self._calls = self._recordings = 0
         self._replay: Replay | None = None
         self._warned = False
+        for derived in self._derived.values():
+            derived.clear()
 
     def cache_info(self) -> CacheInfo:
-        """How often the function was called and recorded, for how many kinds of arguments and paths."""
-        paths = sum(paths.count for paths in self._paths.values())
+        """How often it was called and recorded, for how many kinds of arguments and paths.
+
+        A transform of it counts for itself: ``fad.grad(f).cache_info()``.
+        """
+        paths = sum(paths.count for paths in list(self._paths.values()))
         return CacheInfo(self._calls, self._recordings, len(self._paths), paths)
+
+    def __get__(self, owner, kind=None):
+        return self if owner is None else _Method(self, owner)
+
+    def __repr__(self):
+        return f"<compiled {self.__qualname__}>"
 
     def __call__(self, *args, **kwargs):
         self._calls += 1
         if self._replay is not None and not kwargs and current_recorder() is None:
             try:
                 result = self._replay(args)
-            except UnknownPath:
+            except Exception:  # of a rule, perhaps on a path that does not hold: the long way tells
                 result = MISS
             if result is not MISS:
                 return result
         return self._call(args, kwargs)
 
     def _call(self, args, kwargs):
-        if current_recorder() is not None or _core.is_array(args) or _core.is_array([*kwargs.values()]):
+        traced = _core.is_array(args) or _core.is_array([*kwargs.values()])
+        if traced or current_recorder() is not None:
             return self.function(*args, **kwargs)  # within a recording: part of it
-        arguments = _Arguments(args, kwargs, self.options)
+        arguments = Arguments(args, kwargs, self._static)
+        try:
+            path, outputs = self._run(arguments)
+        except _NotReplayed as reason:
+            result = self.function(*args, **kwargs)  # which may say what is wrong
+            self._warn(str(reason))
+            return result
+        if arguments.only_inputs():
+            self._replay = Replay(path)
+        return path.packed(outputs)
+
+    def _run(self, arguments):
+        """The path that holds at these arguments, and its outputs."""
+        known = self._count(arguments)
+        found = self._run_known(arguments)
+        if found is not None:
+            return found
+        with self._lock:
+            if self._count(arguments) != known:  # another thread recorded
+                found = self._run_known(arguments)
+            # A value that decides may be rounded otherwise than recorded, but under strict.
+            for strict in (self.options.strict, True):
+                if found is None:
+                    with hinted(self._hints):
+                        self._compiled(arguments, strict)
+                    found = self._run_known(arguments)
+        if found is None:
+            raise _NotReplayed(
+                "it decides by something else than its arguments: such calls are not replayed"
+            )
+        return found
+
+    def _count(self, arguments):
         paths = self._paths.get(arguments.key)
-        path = paths.last if paths is not None else None
-        while path is not None:
+        return 0 if paths is None else paths.count
+
+    def _run_known(self, arguments):
+        """As _run, or None where no path holds."""
+        paths = self._paths.get(arguments.key)
+        if paths is None:
+            return None
+        path = paths.last
+        for _ in range(paths.count + 1):
+            if path is None:
+                return None
             try:
                 outcome = path.program(*arguments.inputs)
+            except MemoryError:
+                raise
             except UnknownPath as unknown:  # of a loop inside: what it closes over is recorded anew
                 hints = self._hints.setdefault(unknown.key, [])
                 hints[:] = [unknown.values, *hints[: MOST_HINTS - 1]]
-                break
+                return None
+            except Exception as error:  # of a rule, or of an index: f says what is wrong, if it is
+                raise _NotReplayed(f"a replay failed: {error}") from None
             if isinstance(outcome, list):
                 paths.last = path
-                self._remember(path, arguments)
-                return path.packed(outcome)
+                return path, outcome
             path = path.other(*outcome)
-        with hinted(self._hints):
-            return self._first_call(args, kwargs, arguments)
-
-    def _remember(self, path, arguments):
-        if not arguments.kwargs and len(arguments.inputs) == len(arguments.forms):
-            self._replay = Replay(path)
-
-    def _first_call(self, args, kwargs, arguments):
-        path = self._compiled(arguments)
-        if path is None:
-            return self.function(*args, **kwargs)
-        try:
-            outcome = path.program(*arguments.inputs)
-        except UnknownPath:
-            return self.function(*args, **kwargs)
-        if not isinstance(outcome, list):
-            # A value that decides was computed in another order and rounded otherwise.
-            path = self._compiled(arguments, strict=True)
-            outcome = path.program(*arguments.inputs)
-        if not isinstance(outcome, list):
-            raise RuntimeError(
-                f"{self.__name__}: a recording does not hold at the arguments it was made at: "
-                "the function decides by something else than its arguments"
-            )
-        self._remember(path, arguments)
-        return path.packed(outcome)
+        return None  # paths that round otherwise point to each other
 
     def _compiled(self, arguments, strict=False):
-        """Record a path at the given arguments; None where there are too many."""
+        """Record a path at the given arguments."""
         with self._lock:
-            paths = self._paths.setdefault(arguments.key, _Paths())
-            if paths.count >= self.options.max_paths and not strict:
-                self._warn()
-                return None
+            paths = self._paths.get(arguments.key) or _Paths()
+            if paths.count >= self.options.max_paths and (not strict or self.options.strict):
+                raise _NotReplayed(
+                    f"more than {self.options.max_paths} paths were recorded (see max_paths): "
+                    "further ones are not replayed"
+                )
+            if paths.refused is not None:
+                raise _NotReplayed(paths.refused)
             self._recordings += 1
             try:
-                path, seen = self._build(arguments, strict or self.options.strict)
-            except BaseException:
-                if paths.count == 0:
-                    del self._paths[arguments.key]
-                raise
+                path, seen = self._build(arguments, strict)
+            except NotImplementedError as error:
+                if not self.is_transform:
+                    raise
+                # A rule that is differentiable once, and this was the recording of a derivative.
+                paths.refused = f"not replayed: {error}"
+                self._paths[arguments.key] = paths
+                raise _NotReplayed(paths.refused) from error
             paths.add(path, seen)
+            self._paths[arguments.key] = paths
             return path
 
-    def _warn(self):
+    def _warn(self, what):
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"{self.__name__}: more than {self.options.max_paths} paths were recorded (see max_paths): "
-                "further ones are not replayed",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+            warnings.warn(f"{self.__name__}: {what}", RuntimeWarning, stacklevel=4)
 
     def _build(self, arguments, strict):
         stages = _Stages(self.__name__, strict, self.options.verbose)
@@ -522,50 +479,13 @@ class Compiled:
 
     def program(self, *args, **kwargs) -> Program:
         """The program that runs at these arguments."""
-        arguments = _Arguments(args, kwargs, self.options)
-        paths = self._paths.get(arguments.key)
-        path = paths.last if paths is not None else None
-        while path is not None:
-            outcome = path.program(*arguments.inputs)
-            if isinstance(outcome, list):
-                return path.program
-            path = path.other(*outcome)
-        path = self._compiled(arguments)
-        if path is None:
-            raise RuntimeError(f"{self.__name__}: more than {self.options.max_paths} paths")
+        try:
+            path, _ = self._run(Arguments(args, kwargs, self._static))
+        except _NotReplayed as reason:
+            raise RuntimeError(f"{self.__name__}: {reason}") from None
         return path.program
 
     # --- transforms of it are compiled too ---
-
-    def __fastad_transform__(self, transform, args, kwargs):
-        """The transform of this function, compiled."""
-        if transform.__name__ in ("jvp", "hvp"):
-            names = ("primals", "tangents", "has_aux")
-            given = dict(zip(names, args, strict=False)) | kwargs
-            has_aux = given.pop("has_aux", False)
-            keywords = (("has_aux", True),) if has_aux else ()
-            return self._transformed(transform, (), keywords, along=True)(**given)
-        argnums = [tuple(x) if isinstance(x, list) else x for x in args]
-        keywords = {k: tuple(x) if isinstance(x, list) else x for k, x in kwargs.items()}
-        return self._transformed(transform, tuple(argnums), tuple(keywords.items()))
-
-    def _transformed(self, transform, args, keywords, along=False):
-        key = (transform, args, keywords)
-        if key not in self._derived:
-            if along:
-
-                def function(primals, tangents):
-                    return transform(self.function, primals, tangents, **dict(keywords))
-
-                function.__name__ = f"{transform.__name__} of {self.__name__}"
-            else:
-                function = transform(self.function, *args, **dict(keywords))
-            self._derived[key] = Compiled(function, self.options)
-            if transform.__name__ in ("grad", "value_and_grad"):
-                self._derived[key] = _CompiledGradient(function, self.options, self.function, transform.__name__,
-                                                       *args, **dict(keywords))
-            self._derived[key]._origin = (self, *key, along)
-        return self._derived[key]
 
     def __reduce__(self):
         """Pickled by reference, as functions are; programs are made again where it is loaded."""
@@ -577,6 +497,85 @@ class Compiled:
             return self.__qualname__  # a decorated function: its name
         return Compiled, (self.function, self.options)
 
+    def __fastad_transform__(self, transform, args, kwargs):
+        """The transform of this function, compiled."""
+        name, f = transform.__name__, self.function
+        if name in ("vjp", "linearize"):
+            return self._linearised(transform, args, **kwargs)
+        if name in ("jvp", "hvp"):
+            return self._along(transform, *args, **kwargs)
+        args = tuple(tuple(x) if isinstance(x, list) else x for x in args)
+        kwargs = {k: tuple(x) if isinstance(x, list) else x for k, x in kwargs.items()}
+        derived = self._derive(
+            (transform, args, tuple(kwargs.items())),
+            lambda: (
+                _CompiledGradient(
+                    transform(f, *args, **kwargs), self.options, self, name, *args, **kwargs
+                )
+                if name in ("grad", "value_and_grad")
+                else Compiled(transform(f, *args, **kwargs), self.options, True)
+            ),
+        )
+        derived._origin = (self, transform, args, tuple(kwargs.items()))
+        return derived
+
+    def _derive(self, key, make):
+        """The compiled function that `make` gives; the same one for the same key."""
+        try:
+            hash(key)
+        except TypeError:  # containers of axes
+            return make()
+        with self._lock:
+            if key not in self._derived:
+                self._derived[key] = make()
+            return self._derived[key]
+
+    def _spread(self, key, name, function):
+        """A compiled function of arguments side by side."""
+
+        def make():
+            function.__name__ = function.__qualname__ = f"{name} of {self.__name__}"
+            return Compiled(function, self.options, True)
+
+        return self._derive((key, name), make)
+
+    def _along(self, transform, primals, tangents, **kwargs):
+        """jvp or hvp. Primals and tangents side by side: a tuple of them is no container."""
+        f, single = self.function, not isinstance(primals, tuple)
+        if single != (not isinstance(tangents, tuple)) or not (
+            single or len(primals) == len(tangents)
+        ):
+            return transform(f, primals, tangents, **kwargs)  # which says what is wrong
+        n = 1 if single else len(primals)
+
+        def along(*args):
+            if single:
+                return transform(f, *args, **kwargs)
+            return transform(f, args[:n], args[n:], **kwargs)
+
+        key = (single or n, *kwargs.items())
+        compiled = self._spread(key, transform.__name__, along)
+        return compiled(primals, tangents) if single else compiled(*primals, *tangents)
+
+    def _linearised(self, transform, primals, has_aux=False):
+        """Value of `vjp` or `linearize`, and their linear function, which takes the primals too."""
+        f, n = self.function, len(primals)
+        if current_recorder() is not None or _core.is_array(primals):
+            return transform(f, *primals, has_aux=has_aux)
+
+        def value(*args):
+            result = transform(f, *args, has_aux=has_aux)
+            return (result[0], result[2]) if has_aux else result[0]
+
+        def linear(*args):
+            return transform(f, *args[:n], has_aux=has_aux)[1](*args[n:])
+
+        primals = [_snapshot(primal) for primal in primals]
+        name = transform.__name__
+        result = self._spread((has_aux, n), f"value of {name}", value)(*primals)
+        apply = functools.partial(self._spread((has_aux, n), name, linear), *primals)
+        return (result[0], apply, result[1]) if has_aux else (result, apply)
+
 
 def _named(module, qualname):
     """What a module calls so, or None."""
@@ -586,17 +585,46 @@ def _named(module, qualname):
         return None
 
 
-def _transformed_again(compiled, public, args, keywords, along):
+def _transformed_again(compiled, public, args, keywords):
     """A transform of a compiled function, when it is unpickled."""
-    return compiled._transformed(public.__wrapped__, args, keywords, along)
+    return public(compiled, *args, **dict(keywords))
+
+
+def _snapshot(x):
+    """`x` with copies of its arrays: what may be written to later."""
+    leaves, structure = flatten(x)
+    return unflatten(structure, [np.array(v) if isinstance(v, np.ndarray) else v for v in leaves])
+
+
+class _Method:
+    """A compiled function as the method of an object, which is its first argument, a static one."""
+
+    def __init__(self, compiled, owner):
+        functools.update_wrapper(self, compiled, updated=())
+        self.compiled, self.owner = compiled, owner
+
+    def __call__(self, *args, **kwargs):
+        return self.compiled(self.owner, *args, **kwargs)
+
+    def __fastad_transform__(self, transform, args, kwargs):
+        if transform.__name__ in ("grad", "value_and_grad", "jacobian", "hessian"):
+            given = dict(zip(("argnums", "has_aux"), args, strict=False)) | kwargs
+            argnums = as_argnums(given.pop("argnums", 0))
+            shifted = (
+                tuple(n + (n >= 0) for n in argnums)
+                if isinstance(argnums, tuple)
+                else argnums + (argnums >= 0)
+            )
+            return _Method(transform(self.compiled, argnums=shifted, **given), self.owner)
+        return transform(functools.partial(self.compiled.function, self.owner), *args, **kwargs)
 
 
 class _CompiledGradient(Compiled):
     """Gradient of a compiled function: taken after re-rolling, of a few array nodes."""
 
     def __init__(self, function, options, primal, transform, argnums=0, has_aux=False):
-        super().__init__(function, options)
-        self.primal, self.with_value = primal, transform == "value_and_grad"
+        super().__init__(function, options, True)
+        self.primal, self.with_value = primal.function, transform == "value_and_grad"
         self.argnums, self.has_aux = argnums, has_aux
 
     def _trace(self, arguments, stages):

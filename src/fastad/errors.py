@@ -3,7 +3,7 @@
 __all__ = ["LaneError", "ProgramError", "TapeError", "UnknownPath", "ValuesNeeded"]
 
 
-class ValuesNeeded(BaseException):  # noqa: N818 - no error: a recording without values starts again with them
+class ValuesNeeded(BaseException):  # no error: starts again with values
     """A value was asked for while only the form of a function is recorded. Never seen by a user."""
 
 

@@ -187,6 +187,7 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     return gradient
 
 
+@compiles
 def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     """Value of `f` and the function that multiplies cotangents with its Jacobian from the left.
 
@@ -226,6 +227,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     return (linear.value, linear.pull, linear.aux) if has_aux else (linear.value, linear.pull)
 
 
+@compiles
 def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     """Value of `f` and the function that multiplies tangents with its Jacobian from the right.
 

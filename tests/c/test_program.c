@@ -98,7 +98,7 @@ static uint32_t seen_reasons;
     do {                                                                                                 \
         fad_fault fault_;                                                                                \
         __typeof__(field) before_ = (field);                                                             \
-        (field) = (__typeof__(field))(value);                                                            \
+        (field) = (value);                                                                               \
         bool fine_ = fad_program_verify(p, &fault_);                                                     \
         if (fine_ || strcmp(fault_.part, part_) != 0)                                                    \
             fprintf(stderr, "%s = %s: %s\n", #field, #value, fine_ ? "not seen" : fault_.part);          \
