@@ -4,7 +4,7 @@
 #   make check     lint, types, strict C, layers, tables    make wheel    sdist and tested wheels
 #   make asan      everything under ASan and UBSan          make develop  an editable build in .venv-dev
 #   make format    what ruff can mend by itself             make clean    as after the clone
-#   make fuzz      a million damaged programs, sanitized
+#   make fuzz      a million damaged programs, sanitized    make tsan     programs in threads, under TSan
 # Another Python:  make PYTHON=/path/to/python3.12 test     (has its own .venv-3.12)
 
 PYTHON ?= python3
@@ -18,10 +18,11 @@ SOURCES := $(C_SOURCES) $(shell find src -type f \( -name '*.py*' -o -name '*.px
 C_TESTS := $(patsubst tests/c/%.c,%,$(wildcard tests/c/*.c))
 C_STRICT := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Werror -O2
 C_SANITIZE := -std=c11 -fsanitize=address,undefined -fno-sanitize-recover=all -g -O1 -DFAD_DEBUG -DFAD_SANITIZE
+C_TSAN := -std=c11 -fsanitize=thread -g -O1 -DFAD_DEBUG -DFAD_SANITIZE
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test check format asan asan-tests fuzz bench docs wheel develop clean
+.PHONY: help demo test check format asan asan-tests tsan fuzz bench docs wheel develop clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -49,6 +50,10 @@ format: $(VENV)/.extra-check
 asan: $(C_TESTS:%=build/c-asan/%)
 	set -e; for name in $(C_TESTS); do ASAN_OPTIONS=detect_leaks=1 build/c-asan/$$name; done
 	FASTAD_DEBUG=1 FASTAD_SANITIZE=address,undefined $(MAKE) VENV=$(VENV)-asan asan-tests
+
+# setarch: some kernels lay memory out in ways that ThreadSanitizer does not know.
+tsan: build/c-tsan/test_threads
+	TSAN_OPTIONS=halt_on_error=1 setarch -R $<
 
 # Python itself is not instrumented: the sanitizer comes first in the process, and Python's own
 # allocator, which would hide our heap blocks from it, is off.
@@ -110,8 +115,12 @@ $(VENV)/.extra-%: pyproject.toml $(VENV)/.fastad
 
 build/c-strict/%: tests/c/%.c $(C_SOURCES) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(C_STRICT) -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@
+	$(CC) $(C_STRICT) -pthread -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@
 
 build/c-asan/%: tests/c/%.c $(C_SOURCES) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(C_SANITIZE) -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@
+	$(CC) $(C_SANITIZE) -pthread -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@
+
+build/c-tsan/%: tests/c/%.c $(C_SOURCES) $(wildcard tests/c/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(C_TSAN) -pthread -Icsrc $< $(filter csrc/%.c,$^) -lm -o $@

@@ -6,13 +6,8 @@
 #include "batch.h"
 
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
+#include "update.h"
 
 typedef struct {
     fad_tape *tape;
@@ -271,22 +266,23 @@ static fad_status batch_scatter_add(const batcher *b, const fad_node *n, uint32_
     return fad_record_scatter_add(b->tape, a, indices, shape, out);
 }
 
-static fad_status batch_update_at(const batcher *b, const fad_node *n, uint32_t *out)
+/* Where one lane's value took over its operand's buffer nothing later depends on the operand, in any lane. */
+static fad_status batch_update_at(const batcher *b, uint32_t index, const fad_node *n, uint32_t *out)
 {
     uint32_t x, y, indices;
     TRY(repeated(b, n->a, &x));
     TRY(repeated(b, n->b, &y));
     TRY(lane_indices(b, n->aux, fad_node_shape(b->tape, n->a)->size, &indices));
-    return fad_record_update_at(b->tape, x, y, indices, out);
+    return (fad_took_over(b->tape, index) ? fad_assign_at : fad_record_update_at)(b->tape, x, y, indices, out);
 }
 
-static fad_status batch_update_view(const batcher *b, const fad_node *n, uint32_t *out)
+static fad_status batch_update_view(const batcher *b, uint32_t index, const fad_node *n, uint32_t *out)
 {
     uint32_t x, y, side;
     TRY(repeated(b, n->a, &x));
     TRY(repeated(b, n->b, &y));
     TRY(lane_view(b, b->tape->side[n->aux], &side));
-    return fad_record_update_view(b->tape, x, y, side, out);
+    return (fad_took_over(b->tape, index) ? fad_assign_view : fad_record_update_view)(b->tape, x, y, side, out);
 }
 
 /* --- matrix product --- */
@@ -412,14 +408,46 @@ static fad_status batch_node(const batcher *b, uint32_t index, uint32_t *out)
     case FAD_SCATTER_ADD:
         return batch_scatter_add(b, &n, out);
     case FAD_UPDATE_AT:
-        return batch_update_at(b, &n, out);
+        return batch_update_at(b, index, &n, out);
     case FAD_UPDATE_VIEW:
-        return batch_update_view(b, &n, out);
+        return batch_update_view(b, index, &n, out);
     case FAD_MATMUL:
         return batch_matmul(b, index, &n, out);
     default:
         return batch_unary(b, index, &n, out);
     }
+}
+
+/* `depends`: of nodes start .. end-1, whether it does on a seed. Holds the others that such a node has as operands. */
+static fad_status hold_shared(fad_tape *tape, size_t start, size_t end, uint8_t *depends)
+{
+    for (size_t i = start; i < end; i++) {
+        uint32_t p;
+        bool is_seed = depends[i - start];
+        for (size_t k = 0; !is_seed && (p = fad_parent(tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+            depends[i - start] |= p >= start && depends[p - start];
+        if (is_seed || !depends[i - start])
+            continue;
+        for (size_t k = 0; (p = fad_parent(tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+            if (!(p >= start && depends[p - start]) && fad_is_superseded(tape, p))
+                TRY(fad_hold(tape, p));
+    }
+    return FAD_OK;
+}
+
+fad_status fad_hold_shared(fad_tape *tape, size_t start, size_t end, size_t seed_count, const uint32_t *seeds)
+{
+    fad_status status = FAD_OK, ignored = FAD_OK;
+    uint8_t *depends = fad_resize(tape, NULL, 0, end - start + 1, &status);
+    if (!depends)
+        return status;
+    memset(depends, 0, end - start + 1);
+    for (size_t i = 0; i < seed_count; i++)
+        if (seeds[i] >= start && seeds[i] < end)
+            depends[seeds[i] - start] = 1;
+    status = hold_shared(tape, start, end, depends);
+    fad_resize(tape, depends, end - start + 1, 0, &ignored);
+    return status;
 }
 
 static bool depends_on_seed(const batcher *b, uint32_t index)
@@ -476,6 +504,9 @@ fad_status fad_emit_batch(fad_tape *tape, size_t start, size_t end, size_t lanes
 {
     if (start > end || end > tape->count || lanes > PTRDIFF_MAX)
         return FAD_BAD_OPERAND;
+    TRY(fad_hold_shared(tape, start, end, seed_count, seeds));
+    for (size_t i = 0; i < seed_count; i++)
+        TRY(fad_pin(tape, batched[i]));
     batcher b = {.tape = tape, .start = start, .end = end, .lanes = lanes};
     size_t bytes = (end - start) * sizeof *b.over + 1;
     fad_status status = FAD_OK, ignored = FAD_OK;

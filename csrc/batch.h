@@ -12,4 +12,8 @@ fad_status fad_emit_batch(fad_tape *tape, size_t start, size_t end, size_t lanes
                           const uint32_t *seeds, const uint32_t *batched, size_t output_count, const uint32_t *outputs,
                           uint32_t *results);
 
+/* Values that are the same in every lane, were overwritten (update.h) and are operands of what differs are held. Part
+ * of fad_emit_batch; to be called before a bookmark, where one is returned to afterwards. */
+fad_status fad_hold_shared(fad_tape *tape, size_t start, size_t end, size_t seed_count, const uint32_t *seeds);
+
 #endif

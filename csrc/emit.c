@@ -3,13 +3,8 @@
 #include "emit.h"
 
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "update.h"
+#include "try.h"
 
 /* --- the reading --- */
 
@@ -701,8 +696,9 @@ static fad_status forward_node(forward *f, uint32_t index, uint32_t *out)
         return fad_record_view(tape, t, n.aux, out);
     case FAD_EMBED:
         return fad_record_embed(tape, t, n.aux, out);
+    /* Where the value took over its operand's buffer nothing later depends on the operand: nor on its tangent. */
     case FAD_UPDATE_VIEW:
-        return fad_record_update_view(tape, t, u, n.aux, out);
+        return (fad_took_over(tape, index) ? fad_assign_view : fad_record_update_view)(tape, t, u, n.aux, out);
     case FAD_BROADCAST_TO:
         return fad_record_broadcast_to(tape, t, fad_node_shape(tape, index), out);
     case FAD_SUM_TO:
@@ -723,7 +719,7 @@ static fad_status forward_node(forward *f, uint32_t index, uint32_t *out)
     case FAD_STRIDED_ADD:
         return fad_record_strided_add(tape, t, n.aux, out);
     case FAD_UPDATE_AT:
-        return fad_record_update_at(tape, t, u, n.aux, out);
+        return (fad_took_over(tape, index) ? fad_assign_at : fad_record_update_at)(tape, t, u, n.aux, out);
     case FAD_MATMUL:
         return forward_matmul(f, &n, out);
     case FAD_CUMSUM:

@@ -301,15 +301,10 @@ static void run_extremum(const machine *m, const fad_step *step)
     fad_extremum(&o.arrays[1], &o.arrays[0], step->first != 0);
 }
 
-/* A sum with the operand's own strides, which decide in what order it is taken. */
 static void run_sum(const machine *m, const fad_step *step)
 {
     operands o;
     read_operands(m, step, 2, &o);
-    const int64_t *strides = m->program->numbers + step->numbers + o.shapes[0].ndim + o.shapes[1].ndim + 2;
-    for (uint32_t d = 0; d < o.shapes[0].ndim; d++)
-        o.strides[2][d] = (ptrdiff_t)strides[d];
-    o.arrays[0].strides = o.strides[2];
     fad_fill_zero(&o.arrays[1]);
     fad_add_reduced(m->program->loops, &o.arrays[1], &o.arrays[0]);
 }

@@ -2,6 +2,7 @@
  *
  *   tape.h    nodes, values, shapes, memory             fad_tape_create, fad_push_scalar, ...
  *   record.h  forward pass: compute and append          fad_record_elementwise, fad_record_matmul, ...
+ *   update.h  arrays written to in place                fad_assign_view, fad_hold
  *   scalar.h  value, partial, tangent of scalars        fad_scalar_value, fad_scalar_partial
  *   sweep.h   numeric reverse sweep                     fad_sweep_begin, fad_sweep_scalars, fad_sweep_node
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
@@ -27,6 +28,7 @@
 #include "sweep.h"
 #include "tape.h"
 #include "trace.h"
+#include "update.h"
 
 /* Passes. `in` is marked (fad_trace_mark) and is not changed; the caller makes out->tape, which is empty. */
 

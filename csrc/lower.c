@@ -5,13 +5,7 @@
  * complete before it is read (a sum, a matrix product, an array read at other places) makes its reader wait for the
  * next stage. */
 #include "lower.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- what is known of a node --- */
 
@@ -107,8 +101,7 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
         }
         for (size_t k = 0; (p = fad_lower_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
         {
-            uint16_t op = l->tape->nodes[item->node].op;
-            bool dense = (item->kind == FAD_ITEM_STEP && op != FAD_SUM_TO) || (op == FAD_GATHER && k == 0);
+            bool dense = item->kind == FAD_ITEM_STEP || (l->tape->nodes[item->node].op == FAD_GATHER && k == 0);
             visit(context, dense && l->dense[p] != FAD_NO_INDEX ? l->dense[p] : p);
         }
         break;
@@ -508,23 +501,9 @@ static fad_status lower_part(fad_lowering *l, uint32_t node)
     return add_terms(l, node, &only, 1);
 }
 
-/* A sum as the recording takes it: of the complete operand, as it lies in memory. */
-static fad_status lower_ordered_sum(fad_lowering *l, uint32_t node)
-{
-    uint32_t a = l->tape->nodes[node].a;
-    l->root[node] = node;
-    l->source[node] = FAD_FROM_STEP;
-    l->stage[node] = later(earliest(l, node), readable_at(l, a, ANYWHERE, false));
-    TRY(find_region(l, l->stage[node], 0, FAD_STEP_SUM, &l->region[node]));
-    fad_item item = {FAD_ITEM_STEP, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
-    return add_item(l, l->region[node], &item);
-}
-
 static fad_status lower_sum_to(fad_lowering *l, uint32_t node)
 {
     uint32_t a = l->tape->nodes[node].a, window;
-    if (l->strict)
-        return lower_ordered_sum(l, node);
     const fad_shape *wide = fad_lower_shape(l, a), *shape = fad_lower_shape(l, node);
     ptrdiff_t strides[FAD_MAX_NDIM] = {0};
     size_t missing = wide->ndim - shape->ndim;
@@ -704,8 +683,8 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
     case FAD_STRIDED:
         TRY(make_dense(l, n->a, &dense));
         return lower_strided(l, node, dense);
-    case FAD_SUM_TO:
-        return lower_sum_to(l, node);
+    case FAD_SUM_TO: /* under strict in the order of the recording, of the complete operand */
+        return l->strict ? lower_step(l, node, FAD_STEP_SUM) : lower_sum_to(l, node);
     case FAD_EMBED:
     case FAD_STRIDED_ADD:
     case FAD_SCATTER_ADD:
@@ -928,7 +907,7 @@ static size_t most_copies(fad_lowering *l)
         if (n->op == FAD_CUSTOM)
             copies += ((const fad_custom *)l->tape->side[n->aux])->count;
         else if (n->op == FAD_MATMUL || n->op == FAD_CUMSUM || n->op == FAD_GATHER || n->op == FAD_STRIDED ||
-                 n->op == FAD_MAX_TO || n->op == FAD_MIN_TO)
+                 n->op == FAD_MAX_TO || n->op == FAD_MIN_TO || n->op == FAD_SUM_TO)
             copies += 2;
     }
     return copies;

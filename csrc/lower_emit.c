@@ -1,13 +1,7 @@
 /* lower_emit.c: memory, steps and instructions of a program, region by region in the order they run. */
 #include "array.h"
 #include "lower_emit.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 enum { LINE = FAD_CACHE_LINE, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
 
@@ -740,11 +734,11 @@ static fad_status emit_cumsum(fad_emitter *e, uint32_t node)
     return fad_emit_push(e, &e->steps, &step);
 }
 
-/* numbers: ndim, then the dims, of operand and result. */
-static fad_status emit_extremum(fad_emitter *e, uint32_t node)
+/* EXTREMUM or SUM. numbers: ndim, then the dims, of operand and result. */
+static fad_status emit_reduction(fad_emitter *e, uint32_t node, int kind)
 {
     uint32_t arrays[2] = {e->tape->nodes[node].a, node};
-    fad_step step = {.kind = FAD_STEP_EXTREMUM, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
+    fad_step step = {.kind = (uint16_t)kind, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .first = e->tape->nodes[node].op == FAD_MAX_TO, .numbers = (uint32_t)e->numbers.count};
     TRY(fad_emit_make_room(e, node));
     for (int k = 0; k < 2; k++) {
@@ -755,24 +749,6 @@ static fad_status emit_extremum(fad_emitter *e, uint32_t node)
         TRY(push_shape(e, shape));
     }
     return fad_emit_push(e, &e->steps, &step);
-}
-
-/* numbers: as of an extremum, then the operand's strides. */
-static fad_status emit_sum(fad_emitter *e, uint32_t node)
-{
-    uint32_t a = e->tape->nodes[node].a;
-    fad_window w = fad_lower_window(e->l, a);
-    const fad_shape *shape = fad_lower_shape(e->l, a);
-    TRY(emit_extremum(e, node));
-    fad_step *step = (fad_step *)e->steps.data + e->steps.count - 1;
-    step->kind = FAD_STEP_SUM;
-    step->first = 0;
-    step->arguments[0] = fad_emit_memory(e, e->l->root[a], w.offset);
-    for (uint32_t i = 0; i < shape->ndim; i++) {
-        int64_t stride = w.strides[i];
-        TRY(fad_emit_push(e, &e->numbers, &stride));
-    }
-    return FAD_OK;
 }
 
 static fad_status new_form(fad_emitter *e, uint32_t node, fad_form *out)
@@ -843,9 +819,9 @@ static fad_status emit_step(fad_emitter *e, const fad_region *r, const char *see
     case FAD_STEP_CUMSUM:
         return emit_cumsum(e, node);
     case FAD_STEP_EXTREMUM:
-        return emit_extremum(e, node);
+        return emit_reduction(e, node, r->kind);
     case FAD_STEP_SUM:
-        return emit_sum(e, node);
+        return emit_reduction(e, node, r->kind);
     case FAD_STEP_CALL:
         return emit_call(e, node);
     case FAD_STEP_GUARDS:

@@ -5,13 +5,7 @@
  * looked for first: what repeats within a loop's body is then part of the body. Where a period holds for a while only,
  * again and again, the distance between its ends is another one. */
 #include "lower_emit.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 enum {
     NEAR = 16,             /* operands so near tell entries apart */

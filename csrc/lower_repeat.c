@@ -5,13 +5,7 @@
  * a gradient's backward half reads) are stashed: iteration by iteration, side by side. What an iteration reads of those
  * before is, for the first ones, copied to where it would be. Numbers loaded from inputs are read where they are. */
 #include "lower_emit.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 enum {
     FEWEST = 6,    /* iterations worth a step */

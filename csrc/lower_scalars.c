@@ -1,12 +1,6 @@
 /* lower_scalars.c: a block of scalars, one instruction each; stretches that repeat become REPEAT steps. */
 #include "lower_emit.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 enum {
     SHORTEST_BLOCK = 64,   /* of which stretches are looked for */

@@ -1,12 +1,6 @@
 /* pass_choices.c: identities of comparisons and what they choose, of magnitudes, and of the identity. All are exact. */
 #include "pass.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* SQUARE, ABS and FABS do not see a sign. */
 fad_status fad_rewrite_even(fad_rewriter *r, uint32_t node, uint32_t *out)

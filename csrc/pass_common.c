@@ -5,13 +5,7 @@
  * and y + x differ only in which NaN they give). A node keeps the order it was written in: sorting its operands would
  * make the copies of a loop's body unlike one another. */
 #include "pass.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- hashing --- */
 

@@ -1,12 +1,6 @@
 /* pass_dead.c: only what outputs and guards need survives. */
 #include "pass.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 static inline void use(uint8_t *uses, uint32_t node) { uses[node] += uses[node] < FAD_USED_OFTEN; }
 

@@ -1,13 +1,7 @@
 /* pass_elements.c: identities of single elements, of lists of them, and of flat indices. */
 #include "pass.h"
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* How many nodes to look through for the one that made an element. */
 enum { MOST_STEPS = 64 };

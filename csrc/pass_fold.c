@@ -1,13 +1,7 @@
 /* pass_fold.c: constants: what does not depend on an input is one, equal ones are one, and one whose elements are all
  * equal takes the room of one element. */
 #include "pass.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 fad_status fad_make_number(fad_rewriter *r, double value, uint32_t *out)
 {

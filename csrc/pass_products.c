@@ -5,16 +5,11 @@
  * larger array. The strong product, ZMUL(x, y) = 0 where x is 0, becomes a plain one only where the two cannot differ:
  * x is known not to be 0, or (but for the sign of a zero) y is known to be finite. Of an input neither is known. */
 #include "pass.h"
+#include "try.h"
 
 #include <float.h>
 #include <math.h>
 
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
 
 /* Whether `c` is finite and neither zero nor so small that it lost digits, in the type of `like`. */
 static bool is_normal(const fad_tape *tape, uint32_t like, double c)

@@ -1,13 +1,7 @@
 /* pass_reassociate.c: chains and trees of additions become n-ary sums, so that a loop's accumulator is one node and
  * not a recurrence. An intermediate sum that somebody else reads stays a node of its own. */
 #include "fastad.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* A difference costs a negation as a term of an n-ary sum: worth it only in long chains. */
 enum { FEWEST_TERMS = 3, LONG = 8 };

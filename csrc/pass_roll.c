@@ -6,13 +6,7 @@
  * (roll_pattern.c, roll_operand.c). What is too narrow, or has no order in it, stays scalar. */
 #include "fastad.h"
 #include "roll.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- nodes one by one --- */
 

@@ -1,13 +1,7 @@
 /* pass_shapes.c: identities of broadcasting, sums over axes, reshaping and casting. */
 #include "pass.h"
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- operands of element-wise nodes --- */
 

@@ -3,13 +3,7 @@
  * (pass_common.c). What the rewriting left unused is taken out at the end (pass_dead.c). */
 #include "pass.h"
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* A rewrite may make nodes that are rewritten in turn, up to here; a chain that is longer stays as it is. */
 enum { MOST_REWRITES = 12 };

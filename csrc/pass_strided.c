@@ -1,13 +1,7 @@
 /* pass_strided.c: identities of STRIDED, which reads the places of a nest of loops, and of its transpose. */
 #include "pass.h"
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* Whether the places are the elements of the whole, in their order. */
 static bool keeps_order(const fad_strided *s)

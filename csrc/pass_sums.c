@@ -1,15 +1,10 @@
 /* pass_sums.c: identities of sums and differences. */
 #include "pass.h"
 #include "record.h"
+#include "try.h"
 
 #include <math.h>
 
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
 
 /* op(EMBED(a), EMBED(b)) at the same place is EMBED(op(a, b)): exact, 0 + 0 and 0 - 0 are +0. So it is for
  * STRIDED_ADD, but for the order of the sum where places coincide. */

@@ -1,13 +1,8 @@
 /* pass_views.c: identities of basic indexing: VIEW, its transpose EMBED, and UPDATE_VIEW. All are exact. */
 #include "pass.h"
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
+#include "update.h"
 
 /* How far to look through a chain of updates for the one that wrote what is read. */
 enum { MOST_UPDATES = 64 };

@@ -451,42 +451,14 @@ static const char *check_matmul(const fad_program *p, const fad_step *step)
     return writable(p, &o[2].range);
 }
 
-static const char *check_extremum(const fad_program *p, const fad_step *step)
+/* EXTREMUM and SUM. */
+static const char *check_reduction(const fad_program *p, const fad_step *step)
 {
     operand o[2];
     CHECK(check_operands(p, step, 2, 0, o));
+    REQUIRE(step->kind != FAD_STEP_SUM || fad_is_float(step->dtype), "sums are of a floating type");
     REQUIRE(step->first <= 1, "it is neither a largest nor a smallest");
     REQUIRE(expands(o[1].dims, o[1].ndim, o[0].dims, o[0].ndim), "its result is no part of its operand's shape");
-    REQUIRE(!overlap(&o[1].range, &o[0].range), "its result overlaps an operand");
-    return writable(p, &o[1].range);
-}
-
-/* SUM_TO of an operand whose strides, in elements, follow the dims of both. */
-static const char *check_sum(const fad_program *p, const fad_step *step)
-{
-    uint64_t at = step->numbers, bytes, item = fad_itemsize(step->dtype);
-    operand o[2];
-    REQUIRE(fad_is_float(step->dtype), "sums are of a floating type");
-    for (int k = 0; k < 2; k++) {
-        CHECK(numbers_exist(p, at, 1));
-        int64_t ndim = p->numbers[at++];
-        REQUIRE(ndim >= 0 && ndim <= FAD_MAX_NDIM, "it has not the right number of dimensions");
-        CHECK(numbers_exist(p, at, (uint64_t)ndim));
-        o[k].ndim = (uint64_t)ndim;
-        o[k].dims = p->numbers + at;
-        at += o[k].ndim;
-        CHECK(shape_bytes(o[k].dims, o[k].ndim, item, &bytes));
-    }
-    CHECK(check_array(p, step, 1, bytes, &o[1].range));
-    REQUIRE(expands(o[1].dims, o[1].ndim, o[0].dims, o[0].ndim), "its result is no part of its operand's shape");
-    CHECK(numbers_exist(p, at, o[0].ndim));
-    const fad_argument *a = &step->arguments[0];
-    REQUIRE(a->dtype == step->dtype && a->place != FAD_AT_STRIP, "its arrays are not of one type, or no arrays");
-    CHECK(shape_bytes(o[0].dims, o[0].ndim, item, &bytes));
-    if (bytes == 0)
-        return writable(p, &o[1].range);
-    CHECK(memory_range(p, a->base, a->offset, item, item, &o[0].range));
-    CHECK(reach(p, a->base, o[0].ndim, o[0].dims, p->numbers + at, item, item, &o[0].range));
     REQUIRE(!overlap(&o[1].range, &o[0].range), "its result overlaps an operand");
     return writable(p, &o[1].range);
 }
@@ -558,9 +530,8 @@ static const char *check_step(const fad_program *p, const fad_step *step, progre
     case FAD_STEP_CUMSUM:
         return check_cumsum(p, step);
     case FAD_STEP_EXTREMUM:
-        return check_extremum(p, step);
     case FAD_STEP_SUM:
-        return check_sum(p, step);
+        return check_reduction(p, step);
     case FAD_STEP_CALL:
         return check_call(p, step, &done->calls);
     case FAD_STEP_GUARDS:

@@ -3,13 +3,7 @@
 
 #include "array.h"
 #include "scalar.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* What a node takes over from an operand. */
 static unsigned inherited(const fad_tape *tape, uint32_t node) { return tape->nodes[node].flags & FAD_INHERITED; }
@@ -270,6 +264,28 @@ fad_status fad_record_broadcast_to(fad_tape *tape, uint32_t a, const fad_shape *
     return FAD_OK;
 }
 
+/* Adds `from`, summed to the shape of `to`, in an order that depends on the shapes alone and not on where the elements
+ * lie: a program, whose arrays may lie otherwise, gives the same bits. */
+static fad_status add_in_order(fad_tape *tape, const fad_array *to, const fad_array *from)
+{
+    fad_status status = FAD_OK, ignored = FAD_OK;
+    size_t wide = 0, bytes = from->shape->size * fad_itemsize(from->dtype);
+    for (size_t d = 0; d < from->shape->ndim; d++)
+        wide += from->shape->dims[d] > 1;
+    if (wide <= 1 || bytes == 0 || fad_contiguous(from)) {
+        fad_add_reduced(tape->loops, to, from);
+        return FAD_OK;
+    }
+    fad_array dense = {NULL, from->shape, from->shape->strides, from->dtype};
+    dense.data = fad_resize(tape, NULL, 0, bytes, &status);
+    if (!dense.data)
+        return status;
+    fad_copy(&dense, from);
+    fad_add_reduced(tape->loops, to, &dense);
+    fad_resize(tape, dense.data, bytes, 0, &ignored);
+    return FAD_OK;
+}
+
 fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape, uint32_t *out)
 {
     const fad_shape *from = fad_node_shape(tape, a);
@@ -287,8 +303,7 @@ fad_status fad_record_sum_to(fad_tape *tape, uint32_t a, const fad_shape *shape,
         return FAD_OK;
     fad_array value = fad_value_array(tape, a);
     fad_fill_zero(&to);
-    fad_add_reduced(tape->loops, &to, &value);
-    return FAD_OK;
+    return add_in_order(tape, &to, &value);
 }
 
 fad_status fad_record_extremum_to(fad_tape *tape, int op, uint32_t a, const fad_shape *shape, uint32_t *out)
@@ -387,6 +402,14 @@ fad_status fad_make_view(fad_tape *tape, const fad_shape *whole, size_t ndim, co
     return fad_side_add(tape, view, side);
 }
 
+/* A scalar's number may move. And where an array is being written to, a small part is copied: sharing the memory would
+ * make the next write copy the whole. */
+static bool view_is_copied(const fad_tape *tape, uint32_t a, const fad_view *view)
+{
+    unsigned flags = tape->nodes[a].flags;
+    return !(flags & FAD_IS_ARRAY) || (flags & FAD_IS_OWNED && view->part->size <= view->whole->size / 4);
+}
+
 fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
 {
     const fad_view *view = tape->side[side];
@@ -403,17 +426,21 @@ fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *
         tape->values[*out].number = *(const double *)part.data;
         return FAD_OK;
     }
+    if (view_is_copied(tape, a, view)) {
+        ptrdiff_t room[FAD_MAX_NDIM];
+        TRY(fad_new_array(tape, FAD_VIEW, inherited(tape, a), a, 0, side, dtype, view->part, out));
+        if (!fad_has_value(tape, *out))
+            return FAD_OK;
+        fad_array value = fad_value_array(tape, a);
+        fad_array part = fad_view_apply(&value, view, room);
+        fad_copy(tape->values[*out].array, &part);
+        return FAD_OK;
+    }
     fad_status status = FAD_OK;
     ptrdiff_t *strides =
         fad_arena_alloc(tape, &tape->arena, (view->part->ndim + 1) * sizeof *strides, &status);
     if (!strides)
         return status;
-    if (!fad_is_array(tape, a)) { /* a scalar's number may move: its view is a copy */
-        TRY(fad_new_array(tape, FAD_VIEW, inherited(tape, a), a, 0, side, dtype, view->part, out));
-        if (fad_has_value(tape, *out))
-            *(double *)tape->values[*out].array->data = tape->values[a].number;
-        return FAD_OK;
-    }
     fad_array part = {NULL, view->part, view->part->strides, (uint8_t)dtype};
     if (fad_has_value(tape, a))
         part = fad_view_apply(tape->values[a].array, view, strides);
@@ -433,26 +460,6 @@ fad_status fad_record_embed(fad_tape *tape, uint32_t a, uint32_t side, uint32_t 
     fad_array part = fad_view_apply(&whole, view, strides), value = fad_value_array(tape, a);
     if (!view->bijective)
         fad_fill_zero(&whole);
-    fad_copy(&part, &value);
-    return FAD_OK;
-}
-
-fad_status fad_record_update_view(fad_tape *tape, uint32_t a, uint32_t b, uint32_t side, uint32_t *out)
-{
-    const fad_view *view = tape->side[side];
-    int dtype = fad_node_dtype(tape, a);
-    if (fad_node_shape(tape, a) != view->whole || fad_node_shape(tape, b) != view->part)
-        return FAD_BAD_SHAPE;
-    TRY(fad_record_cast(tape, b, dtype, &b));
-    fad_array whole;
-    TRY(new_value(tape, FAD_UPDATE_VIEW, inherited(tape, a) | inherited(tape, b), a, b, side, dtype, view->whole, &whole,
-                  out));
-    if (!fad_has_value(tape, *out))
-        return FAD_OK;
-    ptrdiff_t strides[FAD_MAX_NDIM];
-    fad_array part = fad_view_apply(&whole, view, strides);
-    fad_array before = fad_value_array(tape, a), value = fad_value_array(tape, b);
-    fad_copy(&whole, &before);
     fad_copy(&part, &value);
     return FAD_OK;
 }
@@ -505,6 +512,7 @@ static fad_status new_list(fad_tape *tape, size_t count, const uint32_t *nodes, 
     list->axis = (int)axis;
     *flags = 0;
     for (size_t i = 0; i < count; i++) {
+        TRY(fad_pin(tape, nodes[i]));
         list->nodes[i] = nodes[i];
         *flags |= inherited(tape, nodes[i]);
     }
@@ -602,7 +610,7 @@ fad_status fad_record_nsum(fad_tape *tape, size_t count, const uint32_t *nodes, 
 
 /* --- indexed access --- */
 
-static fad_status check_indices(const fad_tape *tape, uint32_t indices, const fad_shape *whole)
+fad_status fad_check_indices(const fad_tape *tape, uint32_t indices, const fad_shape *whole)
 {
     if (!fad_is_array(tape, indices))
         return FAD_BAD_OPERAND;
@@ -620,7 +628,7 @@ static fad_status check_indices(const fad_tape *tape, uint32_t indices, const fa
 
 fad_status fad_record_gather(fad_tape *tape, uint32_t a, uint32_t indices, uint32_t *out)
 {
-    TRY(check_indices(tape, indices, fad_node_shape(tape, a)));
+    TRY(fad_check_indices(tape, indices, fad_node_shape(tape, a)));
     fad_array to;
     TRY(new_value(tape, FAD_GATHER, inherited(tape, a) | dynamic(tape, indices), a, 0, indices, fad_node_dtype(tape, a),
                   fad_node_shape(tape, indices), &to, out));
@@ -635,7 +643,7 @@ fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, 
 {
     if (!fad_is_float(fad_node_dtype(tape, a)) || fad_node_shape(tape, a) != fad_node_shape(tape, indices))
         return FAD_BAD_OPERAND;
-    TRY(check_indices(tape, indices, shape));
+    TRY(fad_check_indices(tape, indices, shape));
     fad_status status = FAD_OK;
     uint32_t side;
     fad_scatter *scatter = fad_arena_alloc(tape, &tape->arena, sizeof *scatter, &status);
@@ -652,25 +660,6 @@ fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, 
     fad_array from = fad_value_array(tape, a);
     fad_fill_zero(&to);
     fad_scatter_add(&to, &from, tape->values[indices].array);
-    return FAD_OK;
-}
-
-fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
-{
-    const fad_shape *whole = fad_node_shape(tape, a);
-    int dtype = fad_node_dtype(tape, a);
-    if (!fad_is_float(dtype) || fad_node_shape(tape, b) != fad_node_shape(tape, indices))
-        return FAD_BAD_OPERAND;
-    TRY(check_indices(tape, indices, whole));
-    TRY(fad_record_cast(tape, b, dtype, &b));
-    fad_array to;
-    TRY(new_value(tape, FAD_UPDATE_AT, inherited(tape, a) | inherited(tape, b) | dynamic(tape, indices), a, b, indices,
-                  dtype, whole, &to, out));
-    if (!fad_has_value(tape, *out))
-        return FAD_OK;
-    fad_array before = fad_value_array(tape, a), value = fad_value_array(tape, b);
-    fad_copy(&to, &before);
-    fad_put(&to, &value, tape->values[indices].array);
     return FAD_OK;
 }
 
@@ -835,6 +824,7 @@ fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32
         return status;
     unsigned flags = 0;
     for (size_t i = 0; i < count; i++) {
+        TRY(fad_pin(tape, nodes[i]));
         custom->nodes[i] = nodes[i];
         flags |= inherited(tape, nodes[i]);
     }

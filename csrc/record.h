@@ -21,7 +21,6 @@ fad_status fad_make_view(fad_tape *tape, const fad_shape *whole, size_t ndim, co
                          const ptrdiff_t *start, const ptrdiff_t *step, const int *source, uint32_t *side);
 fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out);
 fad_status fad_record_embed(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out);
-fad_status fad_record_update_view(fad_tape *tape, uint32_t a, uint32_t b, uint32_t side, uint32_t *out);
 fad_status fad_record_transpose(fad_tape *tape, uint32_t a, const int *axes, uint32_t *out);
 
 fad_status fad_record_element(fad_tape *tape, uint32_t a, size_t offset, uint32_t *out);
@@ -29,10 +28,10 @@ fad_status fad_record_stack(fad_tape *tape, size_t count, const uint32_t *nodes,
 fad_status fad_record_concatenate(fad_tape *tape, size_t count, const uint32_t *nodes, size_t axis, uint32_t *out);
 fad_status fad_record_nsum(fad_tape *tape, size_t count, const uint32_t *nodes, uint32_t *out);
 
-/* `indices` is a node of flat int64 indices; every one is checked. */
+/* `indices` is a node of flat int64 indices into an array of shape `whole`; every one is checked. */
+fad_status fad_check_indices(const fad_tape *tape, uint32_t indices, const fad_shape *whole);
 fad_status fad_record_gather(fad_tape *tape, uint32_t a, uint32_t indices, uint32_t *out);
 fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, const fad_shape *shape, uint32_t *out);
-fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out);
 
 /* Side record of a STRIDED; strides are copied. Fails with FAD_BAD_OPERAND where it would read outside of `whole`. */
 fad_status fad_make_strided(fad_tape *tape, const fad_shape *whole, size_t ndim, const ptrdiff_t *dims,

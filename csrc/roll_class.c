@@ -2,13 +2,7 @@
  * common only says that it is worth looking at them together. */
 #include "roll.h"
 #include "scalar.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* Uses split nodes with equal operands into at most so many classes: beyond, they are no roles in a loop's body. */
 enum { MOST_ROLES = 32, ALMOST = 8, MOST_SLOTS = 8 };

@@ -1,13 +1,7 @@
 /* roll_operand.c: nodes for the operands of a run, from the places of its members' operands. */
 #include "record.h"
 #include "roll.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- bases --- */
 

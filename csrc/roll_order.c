@@ -1,12 +1,6 @@
 /* roll_order.c: where every scalar of a trace is, and in which order nodes are looked at. */
 #include "roll.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- where scalars live --- */
 

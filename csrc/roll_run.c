@@ -1,13 +1,7 @@
 /* roll_run.c: runs of scalar nodes that do the same thing, each as one array node. */
 #include "record.h"
 #include "roll.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* --- one run --- */
 

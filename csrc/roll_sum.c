@@ -1,13 +1,7 @@
 /* roll_sum.c: n-ary sums of scalars as sums over axes of arrays. */
 #include "record.h"
 #include "roll.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 /* From so many equally spaced slots on, a sum over an axis is shorter than a term a slot. */
 enum { FEWEST_SLOTS = 3 };

@@ -2,13 +2,7 @@
 #include "sweep.h"
 
 #include "array.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
 
 static bool is_leaf(const fad_node *node) { return node->op == FAD_CONSTANT || node->op == FAD_VARIABLE; }
 
@@ -385,18 +379,47 @@ static fad_status give_view(const step *s, uint32_t parent, const fad_view *view
     return fad_sweep_give(s->sweep, parent, &part, s->owner);
 }
 
+/* g, to be written to and then given to operand `a` of an update: its own memory where that is read by nobody else,
+ * as in a chain of updates, and a copy otherwise. `*buffer` is the caller's to release. */
+static fad_status cotangent_to_cut(const step *s, fad_array *kept, fad_buffer **buffer)
+{
+    const fad_slot *slot = s->owner ? s->sweep->adjoints[s->index].slot : NULL;
+    if (slot && !s->sweep->keep && !slot->preset && s->owner->references == 1 && fad_contiguous(&s->g)) {
+        *kept = s->g;
+        *buffer = s->owner;
+        s->owner->references++;
+        return FAD_OK;
+    }
+    TRY(temporary(s, s->g.shape, s->g.dtype, kept, buffer));
+    fad_copy(kept, &s->g);
+    return FAD_OK;
+}
+
+/* Adds the elements of g that `view` reads to `parent`: a copy, which leaves g to be cut. */
+static fad_status give_view_copied(const step *s, uint32_t parent, const fad_view *view)
+{
+    ptrdiff_t strides[FAD_MAX_NDIM];
+    fad_array part = fad_view_apply(&s->g, view, strides), copy;
+    fad_buffer *buffer = NULL;
+    TRY(temporary(s, part.shape, part.dtype, &copy, &buffer));
+    fad_copy(&copy, &part);
+    fad_status status = fad_sweep_give(s->sweep, parent, &copy, buffer);
+    fad_sweep_release(s->sweep, buffer);
+    return status;
+}
+
 static fad_status reverse_update_view(const step *s)
 {
     const fad_view *view = s->tape->side[s->node->aux];
+    bool cut = wanted(s, s->node->a);
     if (wanted(s, s->node->b))
-        TRY(give_view(s, s->node->b, view));
-    if (!wanted(s, s->node->a))
+        TRY((cut ? give_view_copied : give_view)(s, s->node->b, view));
+    if (!cut)
         return FAD_OK;
     fad_array kept;
     fad_buffer *buffer = NULL;
     ptrdiff_t strides[FAD_MAX_NDIM];
-    TRY(temporary(s, s->g.shape, s->g.dtype, &kept, &buffer));
-    fad_copy(&kept, &s->g);
+    TRY(cotangent_to_cut(s, &kept, &buffer));
     fad_array part = fad_view_apply(&kept, view, strides);
     fad_fill_zero(&part);
     fad_status status = fad_sweep_give(s->sweep, s->node->a, &kept, buffer);
@@ -536,9 +559,8 @@ static fad_status reverse_update_at(const step *s)
     fad_array kept, zeros;
     fad_buffer *buffer = NULL, *zero = NULL;
     ptrdiff_t strides[FAD_MAX_NDIM];
-    TRY(temporary(s, s->g.shape, s->g.dtype, &kept, &buffer));
+    TRY(cotangent_to_cut(s, &kept, &buffer));
     TRY(temporary(s, s->tape->shapes[0], s->g.dtype, &zeros, &zero));
-    fad_copy(&kept, &s->g);
     fad_fill_zero(&zeros);
     zeros = fad_broadcast_view(&zeros, indices->shape, strides);
     fad_put(&kept, &zeros, indices);

@@ -221,7 +221,7 @@ void fad_tape_destroy(fad_tape *tape)
     tape->allocator.resize(tape->allocator.context, tape, sizeof *tape, 0);
 }
 
-void fad_tape_rewind(fad_tape *tape, size_t mark)
+void fad_tape_truncate(fad_tape *tape, size_t mark)
 {
     if (mark >= tape->count)
         return;
@@ -241,24 +241,10 @@ fad_bookmark fad_tape_bookmark(const fad_tape *tape)
     return mark;
 }
 
-void fad_tape_return(fad_tape *tape, const fad_bookmark *mark)
-{
-    fad_tape_rewind(tape, mark->count);
-    tape->side_count = mark->side_count;
-    if (!mark->chunk) {
-        fad_arena_reset(tape, &tape->arena, SIZE_MAX);
-        return;
-    }
-    for (fad_chunk *chunk = mark->chunk->next; chunk; chunk = chunk->next)
-        chunk->used = 0;
-    mark->chunk->used = mark->used;
-    tape->arena.current = mark->chunk;
-}
-
 void fad_tape_reset(fad_tape *tape, size_t keep)
 {
     fad_status ignored = FAD_OK;
-    fad_tape_rewind(tape, 0);
+    fad_tape_truncate(tape, 0);
     tape->side_count = 0;
     tape->dry = false;
     tape->generation++;
@@ -433,10 +419,26 @@ fad_status fad_constant(fad_tape *tape, double value, uint32_t *out)
     return status;
 }
 
+fad_status fad_pin_operands(fad_tape *tape, uint32_t node)
+{
+    fad_node n = tape->nodes[node];
+    uint32_t third = n.op < FAD_ELEMENTWISE_COUNT ? n.aux : n.a;
+    bool stale;
+    if (fad_reads_once(n.op)) /* a VIEW that shares the memory of its operand is fad_new_view's */
+        stale = fad_is_superseded(tape, n.a) || fad_is_superseded(tape, n.b);
+    else
+        stale = fad_pin(tape, n.a) != FAD_OK || fad_pin(tape, n.b) != FAD_OK || fad_pin(tape, third) != FAD_OK;
+    if (stale)
+        tape->count = node;
+    return stale ? FAD_BAD_OPERAND : FAD_OK;
+}
+
 fad_status fad_new_view(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux,
                         const fad_array *view, uint32_t *out)
 {
-    fad_status status = FAD_OK;
+    fad_status status = fad_pin(tape, a);
+    if (status != FAD_OK)
+        return status;
     fad_array *array = fad_arena_alloc(tape, &tape->arena, sizeof *array, &status);
     if (!array)
         return status;

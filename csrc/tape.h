@@ -79,12 +79,27 @@ enum {
     FAD_MARKED = 8,      /* free for one sweep's use */
     FAD_IS_DYNAMIC = 16, /* depends on an input of the program that the tape is made into */
     FAD_INHERITED = FAD_IS_ACTIVE | FAD_IS_DYNAMIC,
+    FAD_IS_VERSION = 32, /* its value is a fad_version */
+    FAD_IS_OWNED = 64,   /* a version that nothing has read but to copy: the next write may take its buffer */
 };
 
 typedef union {
     double number;
     fad_array *array;
 } fad_value;
+
+/* Versions of an array that is written to (update.c) share a buffer, which holds the newest one. Each keeps what it
+ * overwrote: the older ones can be had again from that. */
+typedef struct {
+    char *data;
+    uint32_t newest;
+} fad_chain;
+
+typedef struct {
+    fad_array value;           /* first: where fad_value.array points */
+    fad_chain *chain;
+    char *undo;                /* the overwritten elements; NULL: the buffer was new */
+} fad_version;
 
 /* --- side records --- */
 
@@ -224,17 +239,16 @@ fad_status fad_tape_create(fad_tape **tape, const fad_allocator *allocator, cons
 void fad_tape_destroy(fad_tape *tape);
 /* Forgets all nodes; keeps shapes and up to `keep` bytes of memory for the next recording. */
 void fad_tape_reset(fad_tape *tape, size_t keep);
-/* Forgets the nodes from `mark` on (their data stays in the arena until a reset). */
-void fad_tape_rewind(fad_tape *tape, size_t mark);
+/* Forgets the nodes from `mark` on, as if no buffer were shared: fad_tape_rewind is for others. */
+void fad_tape_truncate(fad_tape *tape, size_t mark);
 
-/* A place on the tape to return to, with all memory that was taken since. */
+/* A place on the tape to return to (fad_tape_return), with all memory that was taken since. */
 typedef struct {
     size_t count, side_count, used;
     fad_chunk *chunk;
 } fad_bookmark;
 
 fad_bookmark fad_tape_bookmark(const fad_tape *tape);
-void fad_tape_return(fad_tape *tape, const fad_bookmark *mark);
 
 void *fad_resize(fad_tape *tape, void *p, size_t old_size, size_t size, fad_status *status);
 void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status);
@@ -251,6 +265,32 @@ fad_status fad_shape_broadcast(fad_tape *tape, const fad_shape *x, const fad_sha
 bool fad_shape_expands(const fad_shape *from, const fad_shape *to);
 
 /* --- appending --- */
+
+/* A value that was overwritten: only fad_rebuild still knows it. */
+static inline bool fad_is_superseded(const fad_tape *tape, uint32_t node)
+{
+    if (!(tape->nodes[node].flags & FAD_IS_VERSION))
+        return false;
+    const fad_version *version = (const fad_version *)tape->values[node].array;
+    return version->chain->newest != node && version->value.data == version->chain->data;
+}
+
+/* Ops that look at the values of their operands only while they are recorded: no derivative reads them. */
+static inline bool fad_reads_once(int op)
+{
+    return op == FAD_ELEMENT || op == FAD_GATHER || op == FAD_VIEW || op == FAD_UPDATE_VIEW || op == FAD_UPDATE_AT;
+}
+
+/* From now on the node's value may be read at any time: it must not be overwritten, nor have been. */
+static inline fad_status fad_pin(fad_tape *tape, uint32_t node)
+{
+    tape->nodes[node].flags &= (uint16_t)~FAD_IS_OWNED;
+    return fad_is_superseded(tape, node) ? FAD_BAD_OPERAND : FAD_OK;
+}
+
+/* The same for the operands of the newest node; if it reads once, it is enough that they have not been overwritten.
+ * Otherwise the node is taken back. */
+fad_status fad_pin_operands(fad_tape *tape, uint32_t node);
 
 static inline fad_status fad_push(fad_tape *tape, int op, unsigned flags, uint32_t a, uint32_t b, uint32_t aux,
                                   fad_value value, uint32_t *out)
@@ -269,6 +309,11 @@ static inline fad_status fad_push(fad_tape *tape, int op, unsigned flags, uint32
     node->aux = aux;
     tape->values[i] = value;
     *out = (uint32_t)i;
+    if (flags & FAD_HAS_ARRAY) { /* operands that there are not are node 0, which is no version */
+        unsigned third = op < FAD_ELEMENTWISE_COUNT ? tape->nodes[aux].flags : 0;
+        if ((tape->nodes[a].flags | tape->nodes[b].flags | third) & FAD_IS_VERSION)
+            return fad_pin_operands(tape, (uint32_t)i);
+    }
     return FAD_OK;
 }
 

@@ -3,13 +3,8 @@
 
 #include "array.h"
 #include "record.h"
-
-#define TRY(call)                    \
-    do {                             \
-        fad_status s_ = (call);      \
-        if (s_ != FAD_OK)            \
-            return s_;               \
-    } while (0)
+#include "try.h"
+#include "update.h"
 
 fad_status fad_trace_shape(fad_tape *to, const fad_shape *shape, const fad_shape **out)
 {
@@ -56,6 +51,28 @@ void fad_trace_finish(fad_trace *to, const fad_trace *from, const uint32_t *map)
         to->guards[i] = map[from->guards[i]];
 }
 
+/* A value that was overwritten becomes a constant as it was, where it is asked for. */
+static fad_status hold_constant(fad_tape *tape, uint32_t node)
+{
+    bool gone = !(tape->nodes[node].flags & FAD_IS_DYNAMIC) && fad_is_superseded(tape, node);
+    return gone ? fad_hold(tape, node) : FAD_OK;
+}
+
+static fad_status hold_constants(const fad_trace *trace)
+{
+    fad_tape *tape = trace->tape;
+    uint32_t p;
+    for (size_t i = 0; i < tape->count; i++) {
+        if (!(tape->nodes[i].flags & FAD_IS_DYNAMIC))
+            continue;
+        for (size_t k = 0; (p = fad_parent(tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+            TRY(hold_constant(tape, p));
+    }
+    for (size_t i = 0; i < trace->output_count; i++)
+        TRY(hold_constant(tape, trace->outputs[i]));
+    return FAD_OK;
+}
+
 fad_status fad_trace_mark(const fad_trace *trace)
 {
     fad_tape *tape = trace->tape;
@@ -73,7 +90,7 @@ fad_status fad_trace_mark(const fad_trace *trace)
             dynamic |= tape->nodes[i - n->aux].flags & FAD_IS_DYNAMIC;
         n->flags |= (uint16_t)dynamic;
     }
-    return FAD_OK;
+    return hold_constants(trace);
 }
 
 static fad_status repeated_constant(fad_tape *to, const fad_array *array, const fad_shape *shape, uint32_t *out)

@@ -19,7 +19,8 @@ typedef struct {
  * Its lists belong to the tape, and go with it. */
 fad_status fad_trace_begin(fad_trace *trace, fad_tape *tape, const fad_trace *like);
 
-/* Sets FAD_IS_DYNAMIC on the nodes that depend on an input, and clears it elsewhere. */
+/* Sets FAD_IS_DYNAMIC on the nodes that depend on an input, and clears it elsewhere. A value that does not and that
+ * was overwritten (update.h) is had again where a node that depends on an input, or an output, asks for it. */
 fad_status fad_trace_mark(const fad_trace *trace);
 
 /* Appends a copy of `node` of `from` to `to`; `map` tells where its operands are there. What does not depend on an

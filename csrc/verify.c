@@ -1,6 +1,16 @@
 /* verify.c: is a tape well formed? Reads only. */
 #include "fastad.h"
 
+/* Whether VIEW node `i` is a window on the buffer of its operand. */
+static bool shares(const fad_tape *tape, uint32_t i, uint32_t parent)
+{
+    if (tape->nodes[i].op != FAD_VIEW || !fad_is_array(tape, i))
+        return false;
+    const fad_array *whole = tape->values[parent].array;
+    uintptr_t from = (uintptr_t)whole->data, at = (uintptr_t)tape->values[i].array->data;
+    return at >= from && at < from + whole->shape->size * fad_itemsize(whole->dtype);
+}
+
 static const char *check_parents(const fad_tape *tape, uint32_t i)
 {
     uint32_t parent;
@@ -10,6 +20,8 @@ static const char *check_parents(const fad_tape *tape, uint32_t i)
             return "a parent does not come before its child";
         active |= tape->nodes[parent].flags & FAD_IS_ACTIVE;
         arrays |= tape->nodes[parent].flags & FAD_IS_ARRAY;
+        if (fad_is_superseded(tape, parent) && (!fad_reads_once(tape->nodes[i].op) || shares(tape, i, parent)))
+            return "reads a value that was overwritten";
     }
     const fad_node *n = &tape->nodes[i];
     if ((n->flags & FAD_IS_ACTIVE) && !active && n->op != FAD_VARIABLE && n->op != FAD_POS)

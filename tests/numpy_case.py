@@ -8,6 +8,7 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from reference import directional, mixed
 
 import fastad as fad
@@ -133,3 +134,30 @@ def check_single(case):
     for own, double in zip(ours, theirs, strict=True):
         assert np.asarray(own).dtype == np.float32
         agree(own, double, 1e-3)
+
+
+def demands_on(rows):
+    """The tests of every row's value, first and second derivatives, and of float32."""
+
+    def each(check, rows):
+        @pytest.mark.parametrize("case", rows, ids=repr)
+        def test(case):
+            check(case)
+
+        return test
+
+    return (
+        each(check_value, rows),
+        each(check_first_order, [case for case in rows if case.order > 0]),
+        each(check_second_order, [case for case in rows if case.order > 1]),
+        each(check_single, [case for case in rows if case.single]),
+    )
+
+
+def check_error(f, error):
+    """The same type of error for recorded as for plain values."""
+    x = np.arange(6.0).reshape(2, 3)
+    with pytest.raises(error):
+        f(x)
+    with pytest.raises(error):
+        fad.grad(lambda x: np.sum(f(x)))(x)

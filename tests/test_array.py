@@ -530,6 +530,36 @@ def modulo(x):
     return y + x
 
 
+def reshaped_to_its_own_shape(x):
+    y = copy_of(x)
+    z = y.reshape(4)
+    z[0] = 3.0 * x[1]
+    y[1] = x[0]
+    return y * z
+
+
+def reshape_of_steps(x):
+    y = copy_of(x)
+    y[::2].reshape(2, 1)[1] = x[0]
+    return y
+
+
+def reshape_of_a_written_transpose_copies(x):
+    y = copy_of(x).reshape(2, 2)
+    t = y.T
+    t[0] = x[2:] * x[:2]
+    t.reshape(4)[1] = 7.0
+    return y
+
+
+def reshape_of_a_small_part(x):
+    y = copy_of(x).reshape(2, 2) * 1.0
+    y[0] = 1.0
+    y[:, :1].reshape(2)[0] = x[3]
+    y[1:, :].reshape(2)[0] = x[1]
+    return y
+
+
 def broadcast_in_place(x):
     m = copy_of(x).reshape(2, 2)
     m += x[:2]
@@ -543,6 +573,23 @@ def ufunc_out(x):
     np.multiply(y, x, out=y)
     np.add(y[1:], 1.0, out=y[1:])
     return y
+
+
+def ufunc_out_where(x):
+    y = copy_of(x)
+    np.sqrt(x, out=y, where=x > 0.5)
+    np.multiply(y[1:], x[0], out=y[1:], where=[True, False, True])
+    np.exp(x[2], out=y, where=np.array([False, True, False, False]))
+    np.add(y, 1.0, out=y, where=False)
+    return y
+
+
+def copied_to(x):
+    y = copy_of(x)
+    np.copyto(y[:2], x[2:])
+    np.copyto(y, x[0] * x[1], where=y > 1.0)
+    np.copyto(y.reshape(2, 2)[1], 3.0, where=[True, False])
+    return y * x
 
 
 def stale_view_of_old_version(x):
@@ -576,8 +623,14 @@ PROGRAMS = [
     rows,
     all_operators,
     modulo,
+    reshaped_to_its_own_shape,
+    reshape_of_steps,
+    reshape_of_a_written_transpose_copies,
+    reshape_of_a_small_part,
     broadcast_in_place,
     ufunc_out,
+    ufunc_out_where,
+    copied_to,
     stale_view_of_old_version,
 ]
 POINT = np.array([0.7, -1.3, 2.1, 0.4])
@@ -613,15 +666,22 @@ def test_the_input_may_be_written_to_inside():
     np.testing.assert_allclose(gradient, 3 * POINT**2 + [0, 2, 2, 2], rtol=1e-15)
 
 
+def test_iteration_goes_both_ways():
+    with fad.Tape() as tape:
+        x = tape.variable(X)
+        first, *rest = x
+        assert [y.value for y in reversed(x)] == [*reversed(X.tolist())]
+        assert (first.value, len(rest)) == (1.5, 2)
+
+
 def test_an_ndarray_cannot_take_a_recorded_value():
     def f(x):
         y = np.zeros(3)
         y[0] = x
         return y[0]
 
-    with pytest.raises(ValueError, match="setting an array element") as caught:
-        fad.grad(f)(1.0)
-    assert "stop_gradient" in str(caught.value.__cause__)  # NumPy's own error, ours its cause
+    with pytest.raises(TypeError, match=r"drop its derivative.*zeros_like.*stop_gradient"):
+        fad.grad(f)(1.0)  # not NumPy's words, "setting an array element with a sequence"
 
     def g(x):
         y = np.zeros(3)
@@ -630,6 +690,39 @@ def test_an_ndarray_cannot_take_a_recorded_value():
 
     with pytest.raises(TypeError, match="Array"):
         fad.grad(g)(np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("write", "error", "message"),
+    [
+        (lambda x, y: np.sqrt(x, where=[1.0, 0.0, 1.0, 1.0], out=y), TypeError, "mask of dtype"),
+        (lambda x, y: np.sqrt(x, where=[True, False], out=y), ValueError, "broadcast"),
+        (lambda x, y: np.sqrt(x, where=np.ones((2, 4), bool), out=y), ValueError, "broadcast"),
+        (lambda x, y: np.sqrt(x, where=[True] * 4), NotImplementedError, "out="),
+        (lambda x, y: np.copyto(y, x, where=x), TypeError, "mask of dtype"),
+        (lambda x, y: np.copyto(y, np.ones(4, complex)), TypeError, "Cannot cast"),
+        (lambda x, y: np.copyto(y, x[:2]), ValueError, "broadcast"),
+        (lambda x, y: np.copyto(np.zeros(4), x), TypeError, "zeros_like"),
+    ],
+)
+def test_writes_that_are_refused(write, error, message):
+    with fad.Tape() as tape:
+        x = tape.variable(POINT)
+        y = 1.0 * x
+        with pytest.raises(error, match=message):
+            write(x, y)
+        np.testing.assert_array_equal(y.value, POINT)
+
+
+def test_where_keeps_what_was_there_and_its_derivative():
+    """Zero is strong here too: sqrt'(0) is infinite, but not written."""
+
+    def f(x):
+        y = 3.0 * x
+        np.sqrt(x, out=y, where=x > 0)
+        return np.sum(y)
+
+    np.testing.assert_array_equal(fad.grad(f)(np.array([0.0, 4.0, -1.0])), [3.0, 0.25, 3.0])
 
 
 def test_wrong_shapes_in_place():

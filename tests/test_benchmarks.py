@@ -61,6 +61,15 @@ def test_dense_by_hand():
     np.testing.assert_allclose(gradient, differences(plain, point), rtol=1e-6, atol=1e-9)
 
 
+def test_written_recurrence_by_hand():
+    from functions import written_recurrence
+
+    x = written_recurrence.point(6)
+    expected = differences(written_recurrence.value, x)
+    np.testing.assert_allclose(written_recurrence.gradient(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(differences(written_recurrence.table, x), 8 * expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("steps", [1, 4])
 def test_operations_are_counted(steps):
     from functions import counted, pendulum, recurrence, shooting, tangle

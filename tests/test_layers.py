@@ -25,40 +25,43 @@ array.h:   tape.h
 array.c:   array.h
 extrema.c: array.h
 loops.c:   ops.def array.h scalar.h
+try.h:     tape.h
 record.h:  tape.h
-record.c:  record.h array.h scalar.h
+update.h:  tape.h
+record.c:  record.h array.h scalar.h try.h
+update.c:  update.h array.h record.h try.h
 sweep.h:   tape.h
-sweep.c:   sweep.h array.h
+sweep.c:   sweep.h array.h try.h
 strips.c:  ops.def sweep.h array.h
 scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
-emit.c:    ops.def emit.h record.h
+emit.c:    ops.def emit.h record.h update.h try.h
 batch.h:   tape.h
-batch.c:   batch.h record.h
+batch.c:   batch.h record.h update.h try.h
 trace.h:   tape.h
-trace.c:   trace.h array.h record.h
+trace.c:   trace.h array.h record.h update.h try.h
 pass.h:    trace.h
-pass_dead.c:     pass.h
-pass_common.c:   pass.h
-pass_fold.c:     pass.h
-pass_sums.c:     pass.h record.h
-pass_products.c: pass.h
-pass_choices.c:  pass.h
-pass_shapes.c:   pass.h record.h
-pass_views.c:    pass.h record.h
-pass_strided.c:  pass.h record.h
-pass_elements.c: pass.h record.h
-pass_simplify.c: pass.h record.h
+pass_dead.c:     pass.h try.h
+pass_common.c:   pass.h try.h
+pass_fold.c:     pass.h try.h
+pass_sums.c:     pass.h record.h try.h
+pass_products.c: pass.h try.h
+pass_choices.c:  pass.h try.h
+pass_shapes.c:   pass.h record.h try.h
+pass_views.c:    pass.h record.h update.h try.h
+pass_strided.c:  pass.h record.h try.h
+pass_elements.c: pass.h record.h try.h
+pass_simplify.c: pass.h record.h try.h
 program.h: trace.h
 program.c: kernels.h
 lower.h:   program.h
-lower.c:   lower.h
+lower.c:   lower.h try.h
 lower_emit.h: lower.h
-lower_emit.c: lower_emit.h array.h
-lower_scalars.c: lower_emit.h
-lower_period.c: lower_emit.h
+lower_emit.c: lower_emit.h array.h try.h
+lower_scalars.c: lower_emit.h try.h
+lower_period.c: lower_emit.h try.h
+lower_repeat.c: lower_emit.h try.h
 lower_demand.c: lower_emit.h
-lower_repeat.c: lower_emit.h
 lower_fuse.c: lower.h
 program_verify.c: kernels.h
 program_file.c: program.h
@@ -71,16 +74,16 @@ loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
 exec_repeat.c: exec.h scalar.h ops.def
-fastad.h:  program.h loop.h tape.h record.h sweep.h emit.h batch.h trace.h pass.h
-pass_reassociate.c: fastad.h
+fastad.h:  program.h loop.h tape.h record.h update.h sweep.h emit.h batch.h trace.h pass.h
+pass_reassociate.c: fastad.h try.h
 roll.h:    trace.h
-roll_order.c:   roll.h
+roll_order.c:   roll.h try.h
 roll_pattern.c: roll.h
-roll_class.c:   roll.h scalar.h
-roll_operand.c: roll.h record.h
-roll_sum.c:     roll.h record.h
-roll_run.c:     roll.h record.h
-pass_roll.c: fastad.h roll.h
+roll_class.c:   roll.h scalar.h try.h
+roll_operand.c: roll.h record.h try.h
+roll_sum.c:     roll.h record.h try.h
+roll_run.c:     roll.h record.h try.h
+pass_roll.c: fastad.h roll.h try.h
 verify.c:  fastad.h
 dump.c:    fastad.h
 """
@@ -111,13 +114,14 @@ compile:      errors numpy _core _arguments _bodies _calls _containers _record _
 scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
 checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms
-__init__:     errors _core _ops _functions _program tape transforms matrices batching function compile checkpoint scan
+__init__:     errors _core _ops _functions _program tape transforms matrices batching \
+              function compile checkpoint scan
 graph/:       errors numpy fast_sugiyama _core _ops _reverse __init__
 _formula:     numpy __init__
 _expression:  numpy _formula
 cli:          numpy _expression __init__ graph/
 __main__:     cli
-"""  # noqa: E501
+"""
 
 
 def declared(text):

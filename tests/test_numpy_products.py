@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy_case import check_first_order, check_second_order, check_single, check_value, row
+from numpy_case import check_error, demands_on, row
 
 import fastad as fad
 
@@ -131,24 +131,7 @@ EINSUM = [
 ROWS = [*PRODUCTS, *EINSUM]
 
 
-@pytest.mark.parametrize("case", ROWS, ids=repr)
-def test_value(case):
-    check_value(case)
-
-
-@pytest.mark.parametrize("case", ROWS, ids=repr)
-def test_first_order(case):
-    check_first_order(case)
-
-
-@pytest.mark.parametrize("case", ROWS, ids=repr)
-def test_second_order(case):
-    check_second_order(case)
-
-
-@pytest.mark.parametrize("case", [case for case in ROWS if case.single], ids=repr)
-def test_single(case):
-    check_single(case)
+test_value, test_first_order, test_second_order, test_single = demands_on(ROWS)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +168,7 @@ def test_single(case):
     ],
 )
 def test_errors_are_numpys(f, error):
-    """The same type of error for recorded as for plain values."""
-    x = np.arange(6.0).reshape(2, 3)
-    with pytest.raises(error):
-        f(x)
-    with pytest.raises(error):
-        fad.grad(lambda x: np.sum(f(x)))(x)
+    check_error(f, error)
 
 
 def test_vectors_of_two_components_warn_as_numpys():

@@ -2,14 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy_case import (
-    APART,
-    check_first_order,
-    check_second_order,
-    check_single,
-    check_value,
-    row,
-)
+from numpy_case import APART, check_error, demands_on, row
 
 import fastad as fad
 
@@ -176,24 +169,7 @@ FILLING = [
 ROWS = [*SHAPES, *JOINING, *ARRANGING, *SELECTING, *FILLING]
 
 
-@pytest.mark.parametrize("case", ROWS, ids=repr)
-def test_value(case):
-    check_value(case)
-
-
-@pytest.mark.parametrize("case", ROWS, ids=repr)
-def test_first_order(case):
-    check_first_order(case)
-
-
-@pytest.mark.parametrize("case", [case for case in ROWS if case.order > 1], ids=repr)
-def test_second_order(case):
-    check_second_order(case)
-
-
-@pytest.mark.parametrize("case", [case for case in ROWS if case.single], ids=repr)
-def test_single(case):
-    check_single(case)
+test_value, test_first_order, test_second_order, test_single = demands_on(ROWS)
 
 
 def test_arrays_made_like_a_recorded_one_can_be_written_to():
@@ -335,9 +311,4 @@ def test_indices_and_conditions_are_plain():
     ],
 )
 def test_errors_are_numpys(f, error):
-    """The same type of error for recorded as for plain values."""
-    x = np.arange(6.0).reshape(2, 3)
-    with pytest.raises(error):
-        f(x)
-    with pytest.raises(error):
-        fad.grad(lambda x: np.sum(f(x)))(x)
+    check_error(f, error)

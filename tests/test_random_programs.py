@@ -116,7 +116,7 @@ def close(a, b, tolerance):
 def test_every_mode_gives_the_differences_of_the_value(program, x):
     f = lambda x: run(program, x)
     value, swept = fad.value_and_grad(f)(x)
-    np.testing.assert_allclose(value, f(x), rtol=1e-14)
+    np.testing.assert_allclose(value, f(x), rtol=1e-12)  # compiled, products are fused with sums
     with fad.Tape() as tape:
         v = tape.variable(x)
         emitted = fad.grad(f)(v)

@@ -103,6 +103,9 @@ cdef int spoil(Recorder recorder, size_t start, set seeds) except -1:
             k += 1
         if not depends[i - start] or tape.dry and tape.nodes[i].flags & FAD_IS_DYNAMIC:
             continue
+        parent = tape.nodes[i].a
+        if tape.nodes[i].flags & FAD_IS_VERSION and not (parent >= start and depends[parent - start]):
+            recorder.check(fad_cut(tape, <uint32_t>i), "vmap")   # the buffer of a value that lanes share
         if not fad_is_array(tape, <uint32_t>i):
             tape.values[i].number = NAN
         elif fad_is_float(tape.values[i].array.dtype):
@@ -174,6 +177,19 @@ def emit_batch(Recorder recorder, size_t start, size_t lanes, seeds, batched, ou
         free(room)
 
 
+cdef int hold_shared(Recorder recorder, size_t start, seeds) except -1:
+    cdef size_t i, n = len(seeds)
+    cdef uint32_t *nodes = <uint32_t *>malloc((n + 1) * sizeof(uint32_t))
+    if nodes == NULL:
+        raise MemoryError
+    for i in range(n):
+        nodes[i] = seeds[i]
+    cdef fad_status status = fad_hold_shared(recorder.tape, start, recorder.tape.count, n, nodes)
+    free(nodes)
+    recorder.check(status, "vmap")
+    return 0
+
+
 def batch_values(Recorder recorder, size_t start, size_t lanes, seeds, arrays, outputs):
     """Values of `outputs` over all lanes, as emit_batch records them, block by block: nothing stays on the tape.
 
@@ -189,6 +205,7 @@ def batch_values(Recorder recorder, size_t start, size_t lanes, seeds, arrays, o
     cdef fad_bookmark place
     for array in outputs:
         recorder.lift(array, &dtype)   # a view that has to be taken again is, once
+    hold_shared(recorder, start, seeds)
     place = fad_tape_bookmark(recorder.tape)
     cdef list results = [None] * len(outputs)
     for low in range(0, max(lanes, 1), size):

@@ -22,6 +22,8 @@ cdef extern from "fastad.h" nogil:
         FAD_IS_ACTIVE
         FAD_IS_ARRAY
         FAD_HAS_ARRAY
+        FAD_IS_VERSION
+        FAD_IS_OWNED
         FAD_IS_DYNAMIC
         FAD_INHERITED
         FAD_NODE_NONE
@@ -118,6 +120,12 @@ cdef extern from "fastad.h" nogil:
         fad_bound_loop elementwise[1][4]
         fad_bound_loop matmul[2]
     void fad_default_loops(fad_loops *loops)
+
+    ctypedef struct fad_view:
+        const fad_shape *whole
+        const fad_shape *part
+        const Py_ssize_t *step
+        const int *source
 
     ctypedef struct fad_custom:
         void *rule
@@ -271,11 +279,9 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_tape_create(fad_tape **tape, const fad_allocator *allocator, const fad_loops *loops, size_t limit)
     void fad_tape_destroy(fad_tape *tape)
     void fad_tape_reset(fad_tape *tape, size_t keep)
-    void fad_tape_rewind(fad_tape *tape, size_t mark)
     ctypedef struct fad_bookmark:
         size_t count
     fad_bookmark fad_tape_bookmark(const fad_tape *tape)
-    void fad_tape_return(fad_tape *tape, const fad_bookmark *mark)
     fad_status fad_shape_intern(fad_tape *tape, size_t ndim, const Py_ssize_t *dims, const fad_shape **out)
     fad_status fad_shape_broadcast(fad_tape *tape, const fad_shape *x, const fad_shape *y, const fad_shape **out)
     fad_status fad_push_scalar(fad_tape *tape, int op, unsigned active, uint32_t a, uint32_t b, uint32_t aux,
@@ -301,7 +307,6 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_make_view(fad_tape *tape, const fad_shape *whole, size_t ndim, const Py_ssize_t *dims,
                              const Py_ssize_t *start, const Py_ssize_t *step, const int *source, uint32_t *side)
     fad_status fad_record_view(fad_tape *tape, uint32_t a, uint32_t side, uint32_t *out)
-    fad_status fad_record_update_view(fad_tape *tape, uint32_t a, uint32_t b, uint32_t side, uint32_t *out)
     fad_status fad_record_transpose(fad_tape *tape, uint32_t a, const int *axes, uint32_t *out)
     fad_status fad_record_element(fad_tape *tape, uint32_t a, size_t offset, uint32_t *out)
     fad_status fad_record_stack(fad_tape *tape, size_t count, const uint32_t *nodes, uint32_t *out)
@@ -309,10 +314,19 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_record_gather(fad_tape *tape, uint32_t a, uint32_t indices, uint32_t *out)
     fad_status fad_record_scatter_add(fad_tape *tape, uint32_t a, uint32_t indices, const fad_shape *shape,
                                       uint32_t *out)
-    fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
     fad_status fad_record_matmul(fad_tape *tape, uint32_t a, uint32_t b, uint32_t *out)
     fad_status fad_record_zeros(fad_tape *tape, int dtype, const fad_shape *shape, uint32_t *out)
     fad_status fad_record_cumsum(fad_tape *tape, uint32_t a, size_t axis, bint backwards, uint32_t *out)
+
+    fad_status fad_record_update_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
+    fad_status fad_assign_view(fad_tape *tape, uint32_t a, uint32_t b, uint32_t side, uint32_t *out)
+    fad_status fad_assign_at(fad_tape *tape, uint32_t a, uint32_t b, uint32_t indices, uint32_t *out)
+    fad_status fad_hold(fad_tape *tape, uint32_t node)
+    void fad_rebuild(const fad_tape *tape, uint32_t node, const fad_array *to)
+    bint fad_is_superseded(const fad_tape *tape, uint32_t node)
+    fad_status fad_cut(fad_tape *tape, uint32_t node)
+    void fad_tape_rewind(fad_tape *tape, size_t mark)
+    void fad_tape_return(fad_tape *tape, const fad_bookmark *mark)
 
     fad_status fad_sweep_begin(fad_sweep *sweep, fad_tape *tape, size_t count, bint keep)
     void fad_sweep_end(fad_sweep *sweep, size_t kept)
@@ -328,6 +342,7 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_emit_tangent(fad_tape *tape, size_t end, size_t wrt_count, const uint32_t *wrt,
                                 const uint32_t *tangents, size_t output_count, const uint32_t *outputs,
                                 uint32_t *results)
+    fad_status fad_hold_shared(fad_tape *tape, size_t start, size_t end, size_t seed_count, const uint32_t *seeds)
     fad_status fad_emit_batch(fad_tape *tape, size_t start, size_t end, size_t lanes, size_t seed_count,
                               const uint32_t *seeds, const uint32_t *batched, size_t output_count,
                               const uint32_t *outputs, uint32_t *results)
@@ -432,6 +447,8 @@ cdef class Array:
     cdef int readable(self) except -1
     cdef uint32_t base_version_of(self) except? 0xfffffffe
     cdef int refresh(self) except -1
+    cdef int writable(self) except -1
+    cdef int detach(self) except -1
     cdef int write(self, uint32_t node) except -1
     cdef object number(self, str what)
     cdef int assign_gathered(self, object index, uint32_t given) except -1

@@ -149,7 +149,8 @@ cdef enum:
 
 cdef list kept(Recorder recorder, fad_sweep *s, size_t count):
     """Adjoints of all nodes: floats and ndarrays; None for masks and indices."""
-    cdef size_t i
+    cdef size_t i, k
+    cdef const fad_shape *shape
     cdef double number = 0
     cdef fad_array g
     cdef list values = []
@@ -159,7 +160,9 @@ cdef list kept(Recorder recorder, fad_sweep *s, size_t count):
         elif fad_sweep_get(s, <uint32_t>i, &number, &g):
             values.append(to_numpy(&g))
         elif fad_is_float(fad_node_dtype(recorder.tape, <uint32_t>i)):
-            values.append(np.zeros_like(recorder.value_of(<uint32_t>i)))
+            shape = fad_node_shape(recorder.tape, <uint32_t>i)
+            values.append(np.zeros([shape.dims[k] for k in range(shape.ndim)],
+                                   np.float32 if fad_node_dtype(recorder.tape, <uint32_t>i) == FAD_F32 else np.float64))
         else:
             values.append(None)
     return values

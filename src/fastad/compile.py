@@ -68,9 +68,10 @@ def compile(
     static_argnums, static_argnames : int or str, or a sequence of them
         Arguments whose values (hashable) are part of the recording: another value records anew.
         Arguments that are no numbers or arrays (strings, None, bools, functions) are static by
-        themselves.
+        themselves. Where `f` has names for its arguments, number and name mean the same.
     strict : bool, default False
-        Replay gives the recording's bits. Otherwise sums may be taken in another order and products
+        Replay gives the recording's bits, products of matrices that are transposed in memory
+        apart. Otherwise sums may be taken in another order and products
         fused, and values differ by rounding.
     max_paths : int, default 128
         Most paths recorded for one kind of arguments. Beyond it the function is no longer
@@ -81,14 +82,17 @@ def compile(
     Returns
     -------
     Compiled
-        Callable as `f`. `grad`, `value_and_grad`, `jacobian`, `hessian`, `jvp`, `vjp`, `hvp` and
-        `vmap` of it are compiled too.
+        Callable as `f`. `grad`, `value_and_grad`, `jacobian`, `hessian`, `jvp`, `vjp`, `hvp`,
+        `linearize` and `vmap` of it are compiled too, each with paths and counts of its own.
 
     Notes
     -----
     As in JAX, only arguments are inputs: a global or closure variable that changes after the
     recording is not seen, and side effects (printing, appending to a list) happen while recording
-    only. Arguments are read at every call, so an array that was changed in place is seen.
+    only, which for large arguments may run `f` twice. Objects given as arguments that are no
+    numbers are static: what changes inside of them is not seen. Arguments are read at every call,
+    so an array that was changed in place is seen. Python numbers are inputs as NumPy's are: an int
+    is an int64, and a float promotes a float32 array to float64.
 
     Examples
     --------
@@ -141,7 +145,7 @@ class _Recorded(NamedTuple):
 
 
 def _record(function, arguments):
-    """Trace `function` at the given arguments: its form alone where that is worth a try, else with values."""
+    """Trace `function` at the given arguments: its form alone where that is worth a try."""
     if sum(np.size(leaf) for leaf in arguments.inputs) >= WORTH_A_DRY_RUN:
         try:
             return _record_once(function, arguments, dry=True)
@@ -281,6 +285,8 @@ class _Stages:
     def lowered(self, trace):
         """The program of a trace."""
         program = trace.lowered(self.strict)
+        if _core.build_info()["debug"]:
+            program.verify()
         self.tell("lower", program.instructions + program.scalars, "instructions")
         return program
 
@@ -289,7 +295,7 @@ class _Paths:
     """The paths of one kind of arguments, as a tree of decisions."""
 
     def __init__(self):
-        self.count: int = 0
+        self.all: list[Path] = []
         self.refused: str | None = None  # why nothing is recorded
         self.last: Path | None = None
         self.root: Decision | None = None
@@ -313,7 +319,7 @@ class _Paths:
             decisions, outcome, following = branch
             decisions[outcome] = following
         self.root, self.last = root, path
-        self.count += 1
+        self.all.append(path)
 
 
 class _NotReplayed(Exception):  # noqa: N818 - no error: the function runs as it is
@@ -333,7 +339,7 @@ class Compiled:
         self._static = static_places(function, options.static_argnums, options.static_argnames)
         self._lock = threading.RLock()
         self._derived: dict[Any, Any] = {}
-        self._hints: dict[Any, list[Any]] = {}  # what loops inside were recorded at
+        self._hints: dict[Any, list[Any]] = {}
         self._origin: tuple[Any, ...] | None = None  # of a transform: how it is made again
         self.clear()
 
@@ -351,7 +357,7 @@ class Compiled:
 
         A transform of it counts for itself: ``fad.grad(f).cache_info()``.
         """
-        paths = sum(paths.count for paths in list(self._paths.values()))
+        paths = sum(len(paths.all) for paths in list(self._paths.values()))
         return CacheInfo(self._calls, self._recordings, len(self._paths), paths)
 
     def __get__(self, owner, kind=None):
@@ -403,13 +409,14 @@ class Compiled:
                     found = self._run_known(arguments)
         if found is None:
             raise _NotReplayed(
-                "it decides by something else than its arguments: such calls are not replayed"
+                "what was recorded does not hold at the arguments that it was recorded at: "
+                "such calls are not replayed"
             )
         return found
 
     def _count(self, arguments):
         paths = self._paths.get(arguments.key)
-        return 0 if paths is None else paths.count
+        return 0 if paths is None else len(paths.all)
 
     def _run_known(self, arguments):
         """As _run, or None where no path holds."""
@@ -417,30 +424,41 @@ class Compiled:
         if paths is None:
             return None
         path = paths.last
-        for _ in range(paths.count + 1):
+        for _ in range(len(paths.all) + 1):  # paths that round otherwise may point to each other
             if path is None:
                 return None
-            try:
-                outcome = path.program(*arguments.inputs)
-            except MemoryError:
-                raise
-            except UnknownPath as unknown:  # of a loop inside: what it closes over is recorded anew
-                hints = self._hints.setdefault(unknown.key, [])
-                hints[:] = [unknown.values, *hints[: MOST_HINTS - 1]]
-                return None
-            except Exception as error:  # of a rule, or of an index: f says what is wrong, if it is
-                raise _NotReplayed(f"a replay failed: {error}") from None
+            outcome = self._attempt(path, arguments)
+            if outcome is None:
+                break
             if isinstance(outcome, list):
                 paths.last = path
                 return path, outcome
             path = path.other(*outcome)
-        return None  # paths that round otherwise point to each other
+        for path in list(paths.all):
+            outcome = self._attempt(path, arguments)
+            if isinstance(outcome, list):
+                paths.last = path
+                return path, outcome
+        return None
+
+    def _attempt(self, path, arguments):
+        """What the program of a path gives; None where it fails, as it may if it does not hold."""
+        try:
+            return path.program(*arguments.inputs)
+        except MemoryError:
+            raise
+        except UnknownPath as unknown:  # of a loop inside: what it closes over is recorded anew
+            hints = self._hints.setdefault(unknown.key, [])
+            hints[:] = [unknown.values, *hints[: MOST_HINTS - 1]]
+        except Exception:  # of a rule, or of an index that is out of bounds
+            pass
+        return None
 
     def _compiled(self, arguments, strict=False):
         """Record a path at the given arguments."""
         with self._lock:
             paths = self._paths.get(arguments.key) or _Paths()
-            if paths.count >= self.options.max_paths and (not strict or self.options.strict):
+            if len(paths.all) >= self.options.max_paths and (not strict or self.options.strict):
                 raise _NotReplayed(
                     f"more than {self.options.max_paths} paths were recorded (see max_paths): "
                     "further ones are not replayed"
@@ -487,16 +505,6 @@ class Compiled:
 
     # --- transforms of it are compiled too ---
 
-    def __reduce__(self):
-        """Pickled by reference, as functions are; programs are made again where it is loaded."""
-        if self._origin is not None:
-            parent, transform, *options = self._origin
-            public = _named(transform.__module__, transform.__qualname__)
-            return _transformed_again, (parent, public, *options)
-        if _named(self.__module__, self.__qualname__) is self:
-            return self.__qualname__  # a decorated function: its name
-        return Compiled, (self.function, self.options)
-
     def __fastad_transform__(self, transform, args, kwargs):
         """The transform of this function, compiled."""
         name, f = transform.__name__, self.function
@@ -506,8 +514,9 @@ class Compiled:
             return self._along(transform, *args, **kwargs)
         args = tuple(tuple(x) if isinstance(x, list) else x for x in args)
         kwargs = {k: tuple(x) if isinstance(x, list) else x for k, x in kwargs.items()}
+        key = (transform, args, tuple(kwargs.items()))
         derived = self._derive(
-            (transform, args, tuple(kwargs.items())),
+            key,
             lambda: (
                 _CompiledGradient(
                     transform(f, *args, **kwargs), self.options, self, name, *args, **kwargs
@@ -516,7 +525,7 @@ class Compiled:
                 else Compiled(transform(f, *args, **kwargs), self.options, True)
             ),
         )
-        derived._origin = (self, transform, args, tuple(kwargs.items()))
+        derived._origin = (self, *key)
         return derived
 
     def _derive(self, key, make):
@@ -576,18 +585,15 @@ class Compiled:
         apply = functools.partial(self._spread((has_aux, n), name, linear), *primals)
         return (result[0], apply, result[1]) if has_aux else (result, apply)
 
-
-def _named(module, qualname):
-    """What a module calls so, or None."""
-    try:
-        return operator.attrgetter(qualname)(sys.modules[module])
-    except (AttributeError, KeyError, TypeError):
-        return None
-
-
-def _transformed_again(compiled, public, args, keywords):
-    """A transform of a compiled function, when it is unpickled."""
-    return public(compiled, *args, **dict(keywords))
+    def __reduce__(self):
+        """Pickled by reference, as functions are; programs are made again where it is loaded."""
+        if self._origin is not None:
+            parent, transform, *options = self._origin
+            public = _named(transform.__module__, transform.__qualname__)
+            return _transformed_again, (parent, public, *options)
+        if _named(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # a decorated function: its name
+        return Compiled, (self.function, self.options)
 
 
 def _snapshot(x):
@@ -617,6 +623,19 @@ class _Method:
             )
             return _Method(transform(self.compiled, argnums=shifted, **given), self.owner)
         return transform(functools.partial(self.compiled.function, self.owner), *args, **kwargs)
+
+
+def _named(module, qualname):
+    """What a module calls so, or None."""
+    try:
+        return operator.attrgetter(qualname)(sys.modules[module])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _transformed_again(compiled, public, args, keywords):
+    """A transform of a compiled function, when it is unpickled."""
+    return public(compiled, *args, **dict(keywords))
 
 
 class _CompiledGradient(Compiled):

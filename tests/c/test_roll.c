@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "fastad.h"
+#include "try.h"
 
 static int failures;
 
@@ -16,12 +17,6 @@ static int failures;
             fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition); \
             failures++;                                                              \
         }                                                                            \
-    } while (0)
-#define TRY(call)                    \
-    do {                             \
-        fad_status status_ = (call); \
-        if (status_ != FAD_OK)       \
-            return status_;          \
     } while (0)
 #define OK(call) EXPECT((call) == FAD_OK)
 

@@ -6,6 +6,7 @@
 
 #include "fastad.h"
 #include "scalar.h"
+#include "try.h"
 
 static int failures;
 
@@ -17,12 +18,6 @@ static int failures;
         }                                                                                \
     } while (0)
 #define NEAR(a, b) EXPECT(fabs((a) - (b)) <= 1e-12 * (1 + fabs(b)))
-#define TRY(call)                    \
-    do {                             \
-        fad_status status_ = (call); \
-        if (status_ != FAD_OK)       \
-            return status_;          \
-    } while (0)
 
 /* --- an allocator that counts, and fails from the n-th growth on --- */
 
@@ -804,12 +799,194 @@ static void test_bad_operands(void)
     destroy(tape, &c);
 }
 
+/* --- writes in place --- */
+
+static fad_status elements(fad_tape *tape, uint32_t v, ptrdiff_t start, ptrdiff_t n, ptrdiff_t step, uint32_t *side)
+{
+    int source = 0;
+    return fad_make_view(tape, fad_node_shape(tape, v), 1, &n, &start, &step, &source, side);
+}
+
+/* 3 v, the elements 0 and 2 negated, then element 4 the sum of 0 and 1; each version's node. */
+static fad_status writes(fad_tape *tape, uint32_t v, uint32_t *versions)
+{
+    uint32_t three, part, side, at, e, f;
+    const int64_t last = 4;
+    TRY(fad_constant(tape, 3.0, &three));
+    TRY(binary(tape, FAD_MUL, v, three, &versions[0]));
+    TRY(elements(tape, v, 0, 2, 2, &side));
+    TRY(fad_record_view(tape, versions[0], side, &part));
+    TRY(unary(tape, FAD_NEG, part, &part));
+    TRY(fad_assign_view(tape, versions[0], part, side, &versions[1]));
+    TRY(fad_record_element(tape, versions[1], 0, &e));
+    TRY(fad_record_element(tape, versions[1], 1, &f));
+    TRY(binary(tape, FAD_ADD, e, f, &e));
+    TRY(fad_record_stack(tape, 1, &e, &f));
+    TRY(fad_record_indices(tape, 1, &last, &at));
+    TRY(fad_assign_at(tape, versions[1], f, at, &versions[2]));
+    return fad_assign_view(tape, versions[2], part, side, &versions[3]);
+}
+
+static void test_writes_in_place(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    fad_sweep sweep = {0};
+    uint32_t v, y[4], side, out;
+    double before[N];
+    size_t bad;
+    const char *reason;
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(writes(tape, v, y) == FAD_OK);
+    EXPECT(numbers(tape, y[1]) != numbers(tape, y[0]));
+    EXPECT(numbers(tape, y[3]) == numbers(tape, y[1]));
+    EXPECT(fad_is_superseded(tape, y[1]) && fad_is_superseded(tape, y[2]) && !fad_is_superseded(tape, y[3]));
+    EXPECT(fad_took_over(tape, y[2]) && !fad_took_over(tape, y[1]));
+    for (size_t i = 0; i < 4; i++)
+        NEAR(numbers(tape, y[3])[i], i % 2 ? 3 * POINT[i] : -3 * POINT[i]);
+    NEAR(numbers(tape, y[3])[4], 3 * (POINT[1] - POINT[0]));
+
+    /* What was overwritten is no operand any more, and can be had again. */
+    size_t count = tape->count;
+    EXPECT(unary(tape, FAD_SIN, y[1], &out) == FAD_BAD_OPERAND && tape->count == count);
+    EXPECT(fad_record_element(tape, y[2], 0, &out) == FAD_BAD_OPERAND && tape->count == count);
+    fad_array array = *tape->values[y[1]].array;
+    array.data = (char *)before;
+    fad_rebuild(tape, y[1], &array);
+    NEAR(before[4], 3 * POINT[4]);
+    NEAR(before[2], -3 * POINT[2]);
+    EXPECT(fad_verify(tape, &bad, &reason));
+    EXPECT(fad_hold(tape, y[1]) == FAD_OK && unary(tape, FAD_SIN, y[1], &out) == FAD_OK);
+    NEAR(numbers(tape, out)[4], sin(3 * POINT[4]));
+    EXPECT(!fad_took_over(tape, y[2]));
+
+    /* Held: the next write copies, also one of the array to a part of itself. */
+    EXPECT(elements(tape, v, N - 1, N, -1, &side) == FAD_OK);
+    EXPECT(fad_assign_view(tape, y[3], y[3], side, &out) == FAD_OK);
+    EXPECT(numbers(tape, out) != numbers(tape, y[3]) && numbers(tape, out)[0] == numbers(tape, y[3])[4]);
+    EXPECT(fad_hold(tape, out) == FAD_OK);
+    y[0] = out;
+    EXPECT(fad_assign_view(tape, y[0], y[3], side, &out) == FAD_OK && numbers(tape, out) != numbers(tape, y[0]));
+
+    uint32_t total;
+    EXPECT(fad_record_sum_to(tape, y[3], tape->shapes[0], &total) == FAD_OK && reverse(&sweep, tape, total) == FAD_OK);
+    const double expected[N] = {-6, 6, -3, 3, 0};
+    for (size_t i = 0; i < N; i++)
+        NEAR(adjoint_at(&sweep, v, i), expected[i]);
+    fad_sweep_end(&sweep, 0);
+
+    /* Rewinding undoes writes. */
+    fad_tape_rewind(tape, y[3]);
+    EXPECT(!fad_is_superseded(tape, y[2]));
+    NEAR(numbers(tape, y[2])[4], 3 * (POINT[1] - POINT[0]));
+    fad_tape_rewind(tape, y[2]);
+    NEAR(numbers(tape, y[1])[4], 3 * POINT[4]);
+    destroy(tape, &c);
+}
+
+static void test_returning_undoes_writes(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    uint32_t v, y[4], side, part, out;
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(writes(tape, v, y) == FAD_OK);
+    double before[N];
+    memcpy(before, numbers(tape, y[3]), sizeof before);
+    EXPECT(elements(tape, v, 1, 2, 1, &side) == FAD_OK && fad_record_view(tape, v, side, &part) == FAD_OK);
+    fad_bookmark mark = fad_tape_bookmark(tape);
+    size_t bytes = tape->bytes;
+    for (int i = 0; i < 3; i++) {
+        EXPECT(fad_assign_view(tape, y[3], part, side, &out) == FAD_OK);
+        EXPECT(numbers(tape, out) == numbers(tape, y[3]) && numbers(tape, out)[1] == POINT[1]);
+        fad_tape_return(tape, &mark);
+        EXPECT(memcmp(before, numbers(tape, y[3]), sizeof before) == 0 && tape->bytes == bytes);
+        tape->nodes[y[3]].flags |= FAD_IS_OWNED;
+    }
+    destroy(tape, &c);
+}
+
+/* Versions before and after a cut have their values, in two buffers. */
+static void test_a_chain_that_is_cut(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    uint32_t v, y[4];
+    double before[4][N], after[N];
+    EXPECT(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(writes(tape, v, y) == FAD_OK);
+    for (int i = 1; i < 4; i++) {
+        fad_array array = *tape->values[y[i]].array;
+        array.data = (char *)before[i];
+        fad_rebuild(tape, y[i], &array);
+    }
+    EXPECT(fad_cut(tape, y[1]) == FAD_OK && numbers(tape, y[1]) == numbers(tape, y[3]));
+    EXPECT(fad_cut(tape, y[3]) == FAD_OK && fad_cut(tape, v) == FAD_OK);
+    EXPECT(numbers(tape, y[3]) != numbers(tape, y[2]) && numbers(tape, y[2]) == numbers(tape, y[1]));
+    EXPECT(fad_is_superseded(tape, y[1]) && !fad_is_superseded(tape, y[2]) && !fad_took_over(tape, y[3]));
+    memset(tape->values[y[3]].array->data, 0, sizeof after);
+    for (int i = 1; i < 3; i++) {
+        fad_array array = *tape->values[y[i]].array;
+        array.data = (char *)after;
+        fad_rebuild(tape, y[i], &array);
+        EXPECT(memcmp(before[i], after, sizeof after) == 0);
+    }
+    destroy(tape, &c);
+}
+
+/* A constant of a trace is what it was, not what overwrote it. */
+static void test_overwritten_constants(void)
+{
+    counter c = {0}, d = {0};
+    fad_tape *tape = new_tape(&c, 0), *dry = new_tape(&d, 0);
+    uint32_t x, v, y[3], two, side, out, map[16] = {0};
+    const ptrdiff_t start[2] = {1, 3}, step = 1;
+    EXPECT(variable(tape, 0.7, &x) == FAD_OK && fad_constant(tape, 2.0, &two) == FAD_OK);
+    EXPECT(vector(tape, FAD_CONSTANT, FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(fad_make_view(tape, fad_node_shape(tape, v), 0, &step, &start[0], &step, NULL, &side) == FAD_OK);
+    EXPECT(fad_assign_view(tape, v, two, side, &y[0]) == FAD_OK);
+    EXPECT(fad_make_view(tape, fad_node_shape(tape, v), 0, &step, &start[1], &step, NULL, &side) == FAD_OK);
+    EXPECT(fad_assign_view(tape, y[0], two, side, &y[1]) == FAD_OK);
+    EXPECT(fad_assign_view(tape, y[1], x, side, &y[2]) == FAD_OK);
+    EXPECT(numbers(tape, y[2]) == numbers(tape, y[1]) && numbers(tape, y[1]) == numbers(tape, y[0]));
+    fad_trace trace = {.tape = tape, .input_count = 1, .output_count = 1, .inputs = &x, .outputs = &y[2]};
+    EXPECT(fad_trace_mark(&trace) == FAD_OK);
+    EXPECT(fad_is_superseded(tape, y[0]) && !fad_is_superseded(tape, y[1]) && !fad_is_superseded(tape, y[2]));
+    EXPECT(numbers(tape, y[1])[1] == 2.0 && numbers(tape, y[1])[3] == 2.0 && numbers(tape, y[2])[3] == 0.7);
+    dry->dry = true;
+    EXPECT(fad_trace_copy(dry, tape, y[1], map, &out) == FAD_OK && numbers(dry, out)[3] == 2.0);
+    destroy(tape, &c);
+    destroy(dry, &d);
+}
+
+/* On a dry tape nothing that depends on an input has memory, nor takes it over. */
+static void test_writes_on_a_dry_tape(void)
+{
+    counter c = {0};
+    fad_tape *tape = new_tape(&c, 0);
+    uint32_t x, two, v, y[4], side;
+    const fad_shape *shape;
+    const ptrdiff_t n = N;
+    tape->dry = true;
+    EXPECT(fad_shape_intern(tape, 1, &n, &shape) == FAD_OK && fad_constant(tape, 2.0, &two) == FAD_OK);
+    EXPECT(fad_new_array(tape, FAD_VARIABLE, FAD_INHERITED, 0, 0, 0, FAD_F64, shape, &x) == FAD_OK);
+    EXPECT(vector(tape, FAD_CONSTANT, FAD_HAS_ARRAY, N, POINT, &v) == FAD_OK);
+    EXPECT(elements(tape, v, 0, N, 1, &side) == FAD_OK);
+    EXPECT(fad_assign_view(tape, v, v, side, &y[0]) == FAD_OK && numbers(tape, y[0]) != numbers(tape, v));
+    EXPECT(fad_assign_view(tape, y[0], x, side, &y[1]) == FAD_OK && fad_assign_view(tape, y[1], v, side, &y[2]) == FAD_OK);
+    EXPECT(!numbers(tape, y[1]) && !numbers(tape, y[2]) && numbers(tape, y[0])[1] == POINT[1]);
+    EXPECT(!(tape->nodes[y[1]].flags & FAD_IS_VERSION) && !fad_is_superseded(tape, y[0]));
+    EXPECT(fad_assign_view(tape, x, v, side, &y[3]) == FAD_OK && !numbers(tape, y[3]));
+    destroy(tape, &c);
+}
+
 /* --- allocation failure --- */
 
 /* Everything that allocates, once: 0 where it all went well. */
 static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
 {
-    uint32_t v, x, y, z, one, gradient, tangent, parts[2], joined, at, side, picked, scattered, summed, product;
+    uint32_t v, x, y, z, one, gradient, tangent, parts[2], joined, at, side, picked, scattered, summed, product,
+        versions[4];
     uint32_t largest;
     const int64_t indices[N] = {4, 0, 0, 2, 1};
     TRY(vector(tape, FAD_VARIABLE, FAD_IS_ACTIVE | FAD_HAS_ARRAY, N, POINT, &v));
@@ -834,6 +1011,11 @@ static fad_status full_run(fad_tape *tape, fad_sweep *sweep, double *result)
     TRY(fad_record_extremum_to(tape, FAD_MAX_TO, joined, tape->shapes[0], &largest));
     TRY(binary(tape, FAD_MUL, summed, largest, &summed));
     TRY(binary(tape, FAD_MUL, y, z, &y));
+    TRY(binary(tape, FAD_ADD, y, summed, &y));
+    TRY(writes(tape, v, versions));
+    TRY(fad_hold(tape, versions[1]));
+    TRY(fad_cut(tape, versions[3]));
+    TRY(fad_record_sum_to(tape, versions[3], tape->shapes[0], &summed));
     TRY(binary(tape, FAD_ADD, y, summed, &y));
     for (int i = 0; i < 200; i++)
         TRY(unary(tape, i % 2 ? FAD_SIN : FAD_EXP, y, &y));
@@ -908,6 +1090,11 @@ int main(void)
     test_verify_finds();
     test_dump();
     test_bad_operands();
+    test_writes_in_place();
+    test_returning_undoes_writes();
+    test_a_chain_that_is_cut();
+    test_overwritten_constants();
+    test_writes_on_a_dry_tape();
     test_every_allocation_fails_once();
     if (failures) {
         fprintf(stderr, "%d expectations failed\n", failures);

@@ -70,17 +70,36 @@ cdef class Array:
         self.version += 1
         return 0
 
+    cdef int writable(self) except -1:
+        """Raise what writing to this Array would raise later, half done."""
+        cdef Array a = self
+        self.readable()
+        while a is not None:
+            refuse_outer(a)
+            a = a.base
+        if self.depth > DEEPEST_VIEW:
+            raise TapeError(f"writing to a view of more than {DEEPEST_VIEW} views of each other: copy it first")
+        self.detach()
+        return 0
+
+    cdef int detach(self) except -1:
+        """Be no view of an array that was reshaped and that nobody else knows: writes need not reach it."""
+        if self.base is not None:
+            self.base.detach()
+            if self.view_op == FAD_RESHAPE and self.base.base is None and Py_REFCNT(<PyObject *>self.base) == 1:
+                self.base = None
+                self.depth = 0
+        return 0
+
     cdef int write(self, uint32_t node) except -1:
-        """Make `node` the value of this Array and, through views, of what it is a view of."""
+        """Make `node` the value of this Array and, through views, of what it is a view of.
+
+        From fad_assign_* to here nothing may raise: the Array's own node may have been overwritten.
+        """
         cdef fad_tape *tape = self.recorder.tape
         cdef Array a = self
         cdef const fad_shape *whole
-        if tape.dry:
-            raise ValuesNeeded   # what is a view of what is told by memory
-        if self.depth > DEEPEST_VIEW:
-            raise TapeError(f"writing to a view of more than {DEEPEST_VIEW} views of each other: copy it first")
         while True:
-            refuse_outer(a)
             a.node = node
             a.active = tape.nodes[node].flags & FAD_INHERITED
             a.version += 1
@@ -88,9 +107,10 @@ cdef class Array:
                 return 0
             whole = fad_node_shape(tape, a.base.node)
             if a.view_op == FAD_VIEW:
-                self.recorder.check(fad_record_update_view(tape, a.base.node, node, a.view_aux, &node), "assignment")
+                self.recorder.check(fad_assign_view(tape, a.base.node, node, a.view_aux, &node), "assignment")
             else:
                 self.recorder.check(fad_record_reshape(tape, node, whole, &node), "assignment")
+                self.recorder.check(fad_hold(tape, node), "assignment")   # if it is the view's own
             a.base_version = a.base.version + 1
             a = a.base
 
@@ -187,6 +207,11 @@ cdef class Array:
         return fad_node_shape(self.recorder.tape, self.node).dims[0]
 
     def __hash__(self):
+        self.readable()
+        if self.recorder.tracing and not fad_is_float(fad_node_dtype(self.recorder.tape, self.node)) \
+                and fad_node_shape(self.recorder.tape, self.node).ndim == 0:
+            self.recorder.asked(self.node)   # an argument that is an int finds in a dict what an int would find
+            return hash(np.asarray(self.recorder.value_of(self.node))[()])
         return hash((id(self.recorder), self.generation, self.node))
 
     # --- conversion: an active value never becomes a constant unseen ---
@@ -202,7 +227,8 @@ cdef class Array:
         self.recorder.read_check(self.node)
         if self.active & FAD_IS_ACTIVE:
             raise TypeError(f"{what} of a recorded value would drop its derivative: use fastad's or NumPy's functions "
-                            "(np.sin, fad.sin, ...), or fad.stop_gradient(x) where a constant is meant")
+                            "(np.sin, fad.sin, ...), write it into np.zeros_like(x) rather than np.zeros(n), or take "
+                            "fad.stop_gradient(x) where a constant is meant")
         if fad_node_shape(self.recorder.tape, self.node).size != 1:
             raise TypeError("only Arrays of one element can be converted to Python numbers")
         self.recorder.asked(self.node)
@@ -377,9 +403,9 @@ cdef class Array:
         cdef uint32_t node = 0, given
         cdef int dtype
         self.use()
-        refuse_outer(self)
         if not fad_is_float(fad_node_dtype(self.recorder.tape, self.node)):
             raise TypeError("only floating-point Arrays can be written to")
+        self.writable()
         given = self.recorder.lift(value, &dtype)
         cdef int side = basic_index(self, index)
         if self.scalar:
@@ -395,7 +421,7 @@ cdef class Array:
         self.recorder.check(fad_record_cast(self.recorder.tape, given,
                                             fad_node_dtype(self.recorder.tape, self.node), &given), "assignment")
         given = fitted(self.recorder, given, part_shape(self.recorder, side))
-        self.recorder.check(fad_record_update_view(self.recorder.tape, self.node, given, side, &node), "assignment")
+        self.recorder.check(fad_assign_view(self.recorder.tape, self.node, given, side, &node), "assignment")
         self.write(node)
 
     cdef int assign_gathered(self, object index, uint32_t given) except -1:
@@ -411,13 +437,16 @@ cdef class Array:
         self.recorder.check(fad_record_cast(self.recorder.tape, given,
                                             fad_node_dtype(self.recorder.tape, self.node), &given), "assignment")
         at = self.recorder.constant_array(flat, FAD_CONSTANT, 0)
-        self.recorder.check(fad_record_update_at(self.recorder.tape, self.node, given, at, &node), "assignment")
+        self.recorder.check(fad_assign_at(self.recorder.tape, self.node, given, at, &node), "assignment")
         return self.write(node)
 
     def __iter__(self):
         if self.ndim == 0:
             raise TypeError("iteration over a 0-d Array")
         return map(self.__getitem__, range(len(self)))
+
+    def __reversed__(self):
+        return map(self.__getitem__, range(len(self) - 1, -1, -1))
 
     def __contains__(self, x):
         return bool(np.any(self.value == value_of(x)))

@@ -18,12 +18,6 @@ cdef uint32_t fitted(Recorder recorder, uint32_t given, const fad_shape *shape) 
     return given
 
 
-cdef extern from "fastad.h":
-    ctypedef struct fad_view:
-        const fad_shape *whole
-        const fad_shape *part
-
-
 cdef const fad_shape *part_shape(Recorder recorder, int side):
     return (<fad_view *>recorder.tape.side[side]).part
 
@@ -91,6 +85,12 @@ cdef object flat_indices(tuple shape, object index):
     """Flat C-order indices that an advanced index picks, by NumPy's own rules: each axis' coordinate is indexed."""
     parts = index if type(index) is tuple else (index,)
     plain_index = tuple([index_value(part) for part in parts])
+    if len(shape) == 1 and len(plain_index) == 1:
+        # Without the coordinates, which are as many as the array has elements. What is wrong raises below.
+        at = np.asarray(plain_index[0])
+        if at.dtype.kind in "iu" and at.size and -shape[0] <= at.min() and at.max() < shape[0]:
+            at = at.astype(np.int64)
+            return np.asarray(np.where(at < 0, at + shape[0], at))
     cdef list strides = [1] * len(shape)
     cdef Py_ssize_t d
     for d in range(len(shape) - 2, -1, -1):

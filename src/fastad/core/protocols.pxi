@@ -49,7 +49,7 @@ cdef object in_place(Array self, object result):
     new = <Array>result
     if self.scalar:
         return new
-    refuse_outer(self)
+    self.writable()
     node = new.node
     if new.shape != self.shape:
         raise ValueError(f"non-broadcastable output operand with shape {self.shape} doesn't match the broadcast shape "
@@ -86,15 +86,28 @@ cdef object ufunc_call(ufunc, str method, tuple inputs, dict kwargs):
     if method != "__call__":
         raise NotImplementedError(unknown(f"numpy.{ufunc.__name__}.{method}"))
     if kwargs and (op is not None or rule_of(ufunc) is not None):
-        raise NotImplementedError(f"numpy.{ufunc.__name__} of an Array takes no {sorted(kwargs)[0]}= argument")
+        name = sorted(kwargs)[0]
+        raise NotImplementedError(f"numpy.{ufunc.__name__} of an Array takes no {name}= argument"
+                                  + " without out=: what is left out would have no value" * (name == "where"))
     raise NotImplementedError(unknown(f"numpy.{ufunc.__name__}"))
+
+
+def where_mask(where):
+    """The mask of a where= argument: bools, recorded or not."""
+    mask = where if type(where) is Array else np.asarray(value_of(where))
+    if mask.dtype != bool:
+        raise TypeError(f"where: expected a mask of dtype bool, got {mask.dtype}")
+    return mask
 
 
 cdef object ufunc_out(ufunc, str method, tuple inputs, dict kwargs, tuple out):
     if len(out) != 1 or type(out[0]) is not Array:
         raise TypeError(f"out: numpy.{ufunc.__name__} of an Array can be written to an Array only: an ndarray cannot hold "
                         "a recorded value")
+    where = kwargs.pop("where", True) if method == "__call__" else True
     result = ufunc_call(ufunc, method, inputs, kwargs)
+    if where is not True:
+        result = select(where_mask(where), result, out[0])
     if (<Array>out[0]).scalar:
         out[0][()] = result   # 0-d, but named as the place to write to: not replaced as by `+=`
         return out[0]

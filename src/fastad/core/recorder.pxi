@@ -268,24 +268,28 @@ cdef class Recorder:
 
     cdef int asked(self, uint32_t node) except -1:
         """The value of `node` is about to reach Python."""
-        cdef fad_array array
         self.read_check(node)
         if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
             raise ValuesNeeded
         if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
-            array = fad_value_array(self.tape, node)
-            self.guards.append((node, to_numpy(&array).tobytes()))
+            self.guards.append((node, np.asarray(self.value_of(node)).tobytes()))
         return 0
 
     # --- values in and out ---
 
     cdef object value_of(self, uint32_t node):
         cdef fad_array array
+        cdef cnp.ndarray before
         if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
             raise ValuesNeeded
         if not fad_is_array(self.tape, node):
             return self.tape.values[node].number
         array = fad_value_array(self.tape, node)
+        if fad_is_superseded(self.tape, node):
+            before = np.empty(shape_tuple(array.shape), DTYPES[array.dtype])
+            array.data = <char *>cnp.PyArray_DATA(before)
+            fad_rebuild(self.tape, node, &array)
+            return before
         return to_numpy(&array)
 
     cdef bint varies(self, uint32_t node) except -1:

@@ -16,6 +16,7 @@ from fastad._core import (
     select,
     transpose,
     value_of,
+    where_mask,
 )
 from fastad._record import implements, method
 
@@ -23,6 +24,7 @@ from .arguments import Found, operand, refuse_out, truth
 from .reductions import sum as sum_of
 
 __all__ = [
+    "copyto",
     "diag",
     "diagflat",
     "diagonal",
@@ -49,6 +51,19 @@ def where(condition, x=None, y=None, /):
     if is_array(condition):
         condition = truth(operand(condition))
     return select(condition, x, y)
+
+
+@implements(np.copyto)
+def copyto(dst, src, casting="same_kind", where=True):
+    """Write `src` into the recorded array `dst`, where the mask is true."""
+    if type(dst) is not Array:
+        raise TypeError(
+            "numpy.copyto: dst: an ndarray cannot hold a recorded value; make the array of "
+            "something recorded, as np.zeros_like(x) does"
+        )
+    if hasattr(src, "dtype"):
+        np.copyto(np.empty(0, dst.dtype), np.empty(0, src.dtype), casting)  # NumPy's own refusal
+    dst[...] = src if where is True else select(where_mask(where), src, dst)
 
 
 @method("nonzero")
