@@ -360,6 +360,9 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, size_t *f
         case FAD_STEP_SCALARS:
             fad_run_scalars(p->scalars + step->first, step->count, bases);
             break;
+        case FAD_STEP_REPEAT:
+            status = fad_run_repeat(p->repeats + step->first, step->count, step->n, bases, m.strips + p->strip_bytes);
+            break;
         case FAD_STEP_ZERO:
             memset(memory(&m, &step->arguments[0]), 0, step->n);
             break;
@@ -393,7 +396,7 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
     char *few[MOST_BASES], **bases = few;
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
     if (count > MOST_BASES) /* room for them is part of the workspace */
-        bases = (char **)(workspace + p->workspace_bytes + p->strip_bytes);
+        bases = (char **)(workspace + p->workspace_bytes + p->strip_bytes + p->repeat_bytes);
     bases[FAD_IN_WORKSPACE] = workspace;
     bases[FAD_IN_CONSTANTS] = p->constants;
     for (size_t i = 0; i < p->input_count; i++)
@@ -406,7 +409,8 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
 size_t fad_program_bytes(const fad_program *p)
 {
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
-    return p->workspace_bytes + p->strip_bytes + (count > MOST_BASES ? count * sizeof(char *) : 0) + FAD_CACHE_LINE;
+    return p->workspace_bytes + p->strip_bytes + p->repeat_bytes + (count > MOST_BASES ? count * sizeof(char *) : 0) +
+           FAD_CACHE_LINE;
 }
 
 void fad_program_prepare(const fad_program *p, char *workspace)

@@ -55,7 +55,7 @@ int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands
     uint32_t p;
     *count = fad_ops[n->op].arity;
     for (size_t k = 0; k < *count; k++) {
-        p = operands[k] = fad_parent(l->tape, node, k);
+        p = operands[k] = fad_lower_parent(l->tape, node, k);
         if (l->absorbed[p] != node)
             continue;
         const fad_node *product = &l->tape->nodes[p];
@@ -99,7 +99,7 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
             read_scalars(l, item->node, visit, context);
             break;
         }
-        for (size_t k = 0; (p = fad_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
+        for (size_t k = 0; (p = fad_lower_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
         {
             bool dense = item->kind == FAD_ITEM_STEP || (l->tape->nodes[item->node].op == FAD_GATHER && k == 0);
             visit(context, dense && l->dense[p] != FAD_NO_INDEX ? l->dense[p] : p);
@@ -197,7 +197,7 @@ static fad_status find_region(fad_lowering *l, uint32_t stage, size_t n, int kin
         }
     }
     TRY(fad_lower_grow(l->tape, &l->regions, sizeof *l->regions, l->region_count, &l->region_capacity));
-    fad_region r = {stage, FAD_NO_INDEX, FAD_NO_INDEX, FAD_NO_INDEX, (uint16_t)kind, n};
+    fad_region r = {stage, FAD_NO_INDEX, FAD_NO_INDEX, 0, (uint16_t)kind, n};
     *out = (uint32_t)l->region_count;
     if (shared)
         l->table[at] = *out;
@@ -212,6 +212,7 @@ static fad_status add_item(fad_lowering *l, uint32_t region, const fad_item *ite
     l->items[i] = *item;
     l->items[i].next = FAD_NO_INDEX;
     fad_region *r = &l->regions[region];
+    r->count++;
     if (r->first == FAD_NO_INDEX)
         r->first = i;
     else
@@ -572,12 +573,12 @@ static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
     uint32_t p;
     size_t count = 0;
     fad_status status = FAD_OK;
-    while (fad_parent(l->tape, node, count) != FAD_NODE_NONE)
+    while (fad_lower_parent(l->tape, node, count) != FAD_NODE_NONE)
         count++;
     term *terms = fad_arena_alloc(l->tape, &l->arena, count * sizeof *terms, &status);
     if (!terms)
         return status;
-    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+    for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
         term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0, false};
         terms[k] = plain;
         if (l->absorbed[p] == node)
@@ -594,7 +595,7 @@ static bool is_scalar_op(const fad_lowering *l, uint32_t node)
     uint32_t p;
     if (n->flags & FAD_IS_ARRAY || (n->op >= FAD_ELEMENTWISE_COUNT && n->op != FAD_NSUM))
         return false;
-    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++)
+    for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++)
         if (fad_is_array(l->tape, p))
             return false;
     return true;
@@ -607,7 +608,7 @@ static fad_status lower_scalar(fad_lowering *l, uint32_t node)
     bool list = l->tape->nodes[node].op == FAD_NSUM;
     if (!list)
         fad_lower_scalar_op(l, node, operands, &count);
-    for (size_t k = 0; (p = list ? fad_parent(l->tape, node, k) : k < count ? operands[k] : FAD_NODE_NONE) !=
+    for (size_t k = 0; (p = list ? fad_lower_parent(l->tape, node, k) : k < count ? operands[k] : FAD_NODE_NONE) !=
                        FAD_NODE_NONE; k++) {
         TRY(scalar_at(l, p, &at));
         stage = later(stage, at);
@@ -626,7 +627,7 @@ static fad_status lower_in_region(fad_lowering *l, uint32_t node)
     size_t n = fad_lower_shape(l, node)->size;
     uint32_t p, stage = earliest(l, node);
     uint16_t op = l->tape->nodes[node].op;
-    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+    for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
         bool anywhere = op == FAD_GATHER && k == 0;
         if (anywhere)
             TRY(make_dense(l, p, &p));
@@ -644,7 +645,7 @@ static fad_status lower_in_region(fad_lowering *l, uint32_t node)
 static fad_status lower_step(fad_lowering *l, uint32_t node, int kind)
 {
     uint32_t p, stage = earliest(l, node);
-    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+    for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
         TRY(make_dense(l, p, &p));
         stage = later(stage, readable_at(l, p, ANYWHERE, false));
     }
@@ -721,6 +722,8 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
 
 static void need(fad_lowering *l, uint8_t bit)
 {
+    if (bit == 2 && l->trace->guard_count == 0)
+        return;
     for (size_t i = l->count; i-- > 0;) {
         if (!(l->needed[i] & bit))
             continue;
@@ -730,10 +733,10 @@ static void need(fad_lowering *l, uint8_t bit)
             l->needed[i - n->aux] |= bit;
         if (!(n->flags & FAD_IS_DYNAMIC))
             continue;
-        for (size_t k = 0; (p = fad_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+        for (size_t k = 0; (p = fad_lower_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
             l->needed[p] |= bit;
     }
-    for (size_t i = 0; i < l->count; i++) /* the outputs of a rule come together */
+    for (size_t i = 0; l->has_rules && i < l->count; i++) /* the outputs of a rule come together */
         if (l->tape->nodes[i].op == FAD_OUTPUT)
             l->needed[i] |= l->needed[i - l->tape->nodes[i].aux] & bit;
 }
@@ -743,7 +746,7 @@ static void count_uses(fad_lowering *l)
     uint32_t p;
     for (size_t i = 0; i < l->count; i++)
         if (l->needed[i] && l->tape->nodes[i].flags & FAD_IS_DYNAMIC)
-            for (size_t k = 0; (p = fad_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+            for (size_t k = 0; (p = fad_lower_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
                 l->uses[p]++;
     for (size_t i = 0; i < l->trace->output_count; i++)
         l->uses[l->trace->outputs[i]] += 2;
@@ -755,7 +758,7 @@ static void count_uses(fad_lowering *l)
 static void absorb_product(fad_lowering *l, uint32_t sum)
 {
     for (size_t k = 0; k < 2; k++) {
-        uint32_t p = fad_parent(l->tape, sum, k);
+        uint32_t p = fad_lower_parent(l->tape, sum, k);
         const fad_node *n = &l->tape->nodes[p];
         if ((n->op == FAD_MUL || n->op == FAD_SQUARE) && !(n->flags & FAD_HAS_ARRAY) && l->uses[p] == 1 &&
             n->flags & FAD_IS_DYNAMIC && l->needed[p] == l->needed[sum] && l->absorbed[sum] == FAD_NO_INDEX) {
@@ -782,9 +785,9 @@ static void absorb(fad_lowering *l)
         if (l->strict || (n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
             continue;
         bool same = true, any = false;
-        for (size_t k = 0; (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++)
+        for (size_t k = 0; (p = fad_lower_parent(l->tape, i, k)) != FAD_NODE_NONE; k++)
             same = same && fad_lower_shape(l, p) == fad_lower_shape(l, i);
-        for (size_t k = 0; same && (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++) {
+        for (size_t k = 0; same && (p = fad_lower_parent(l->tape, i, k)) != FAD_NODE_NONE; k++) {
             uint16_t op = l->tape->nodes[p].op;
             if ((op != FAD_EMBED && op != FAD_SCATTER_ADD && op != FAD_STRIDED_ADD) || (l->uses[p] & INT32_MAX) != 1 ||
                 l->needed[p] != l->needed[i] || !(l->tape->nodes[p].flags & FAD_IS_DYNAMIC))
@@ -892,25 +895,15 @@ static fad_status lower_all(fad_lowering *l)
     return FAD_OK;
 }
 
-static fad_status node_table(fad_lowering *l, void *table, size_t item, int fill)
-{
-    void **out = table;
-    fad_status status = FAD_OK;
-    if (l->room > SIZE_MAX / item)
-        return FAD_NO_MEMORY;
-    *out = fad_arena_alloc(l->tape, &l->arena, l->room * item + 1, &status);
-    if (!*out)
-        return status;
-    memset(*out, fill, l->room * item);
-    return FAD_OK;
-}
-
 /* Operands that may have to be copied to be dense. */
-static size_t most_copies(const fad_lowering *l)
+static size_t most_copies(fad_lowering *l)
 {
     size_t copies = l->trace->guard_count;
     for (size_t i = 0; i < l->count; i++) {
         const fad_node *n = &l->tape->nodes[i];
+        l->has_rules |= n->op == FAD_CUSTOM;
+        if (n->op < FAD_ELEMENTWISE_COUNT)
+            continue;
         if (n->op == FAD_CUSTOM)
             copies += ((const fad_custom *)l->tape->side[n->aux])->count;
         else if (n->op == FAD_MATMUL || n->op == FAD_CUMSUM || n->op == FAD_GATHER || n->op == FAD_STRIDED ||
@@ -920,22 +913,42 @@ static size_t most_copies(const fad_lowering *l)
     return copies;
 }
 
+/* The tables in one piece: large pages are then large enough for them. Those with numbers of nothing come last. */
 static fad_status make_tables(fad_lowering *l)
 {
-    l->room = l->count + most_copies(l);
-    TRY(node_table(l, &l->uses, sizeof *l->uses, 0));
-    TRY(node_table(l, &l->needed, 1, 0));
-    TRY(node_table(l, &l->source, 1, 0));
-    TRY(node_table(l, &l->in_memory, 1, 0));
-    TRY(node_table(l, &l->root, sizeof *l->root, 0xff));
-    TRY(node_table(l, &l->window, sizeof *l->window, 0xff));
-    TRY(node_table(l, &l->stage, sizeof *l->stage, 0));
-    TRY(node_table(l, &l->region, sizeof *l->region, 0xff));
-    TRY(node_table(l, &l->absorbed, sizeof *l->absorbed, 0xff));
-    TRY(node_table(l, &l->dense, sizeof *l->dense, 0xff));
-    TRY(node_table(l, &l->number, sizeof *l->number, 0xff));
-    TRY(node_table(l, &l->output, sizeof *l->output, 0xff));
-    return node_table(l, &l->copy_of, sizeof *l->copy_of, 0xff);
+    size_t copies = most_copies(l);
+    fad_status status = FAD_OK;
+    l->room = l->count + copies;
+    const struct {
+        void *table;
+        size_t item, count;
+        bool zeros;
+    } all[] = {
+        {&l->uses, sizeof *l->uses, l->room, true},        {&l->stage, sizeof *l->stage, l->room, true},
+        {&l->needed, 1, l->room, true},                    {&l->source, 1, l->room, true},
+        {&l->in_memory, 1, l->room, true},                 {&l->root, sizeof *l->root, l->room, false},
+        {&l->window, sizeof *l->window, l->room, false},   {&l->region, sizeof *l->region, l->room, false},
+        {&l->absorbed, sizeof *l->absorbed, l->room, false}, {&l->dense, sizeof *l->dense, l->room, false},
+        {&l->number, sizeof *l->number, l->room, false},   {&l->output, sizeof *l->output, l->room, false},
+        {&l->copy_of, sizeof *l->copy_of, copies, false},
+    };
+    enum { COUNT = sizeof all / sizeof *all };
+    size_t bytes = 0, zeros = 0;
+    if (l->room > SIZE_MAX / 64)
+        return FAD_NO_MEMORY;
+    for (int k = 0; k < COUNT; k++)
+        bytes += (all[k].item * all[k].count + 7) & ~(size_t)7;
+    char *at = fad_arena_alloc(l->tape, &l->arena, bytes + 1, &status), *start = at;
+    if (!at)
+        return status;
+    for (int k = 0; k < COUNT; k++) {
+        *(void **)all[k].table = at;
+        at += (all[k].item * all[k].count + 7) & ~(size_t)7;
+        zeros = all[k].zeros ? (size_t)(at - start) : zeros;
+    }
+    memset(start, 0, zeros);
+    memset(start + zeros, 0xff, bytes - zeros);
+    return FAD_OK;
 }
 
 fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_program **out)

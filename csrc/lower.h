@@ -36,7 +36,7 @@ typedef struct {
 
 /* Items over the same range, at the same stage. */
 typedef struct {
-    uint32_t stage, first, last, next;
+    uint32_t stage, first, last, count;
     uint16_t kind;
     size_t n;
 } fad_region;
@@ -44,7 +44,7 @@ typedef struct {
 typedef struct {
     const fad_trace *trace;
     fad_tape *tape;
-    bool strict;
+    bool strict, has_rules;
     size_t count;              /* nodes of the tape; copies that lowering adds follow */
     size_t copies, room;
     fad_arena arena;
@@ -69,6 +69,15 @@ typedef struct {
     size_t table_size;
     uint32_t barrier;          /* first stage after the guards */
 } fad_lowering;
+
+/* As fad_parent(), at once for element-wise rows. */
+static inline uint32_t fad_lower_parent(const fad_tape *tape, uint32_t node, size_t k)
+{
+    const fad_node *n = &tape->nodes[node];
+    if (n->op >= FAD_ELEMENTWISE_COUNT)
+        return fad_parent(tape, node, k);
+    return k >= fad_ops[n->op].arity ? FAD_NODE_NONE : k == 0 ? n->a : k == 1 ? n->b : n->aux;
+}
 
 /* lower.c */
 const fad_shape *fad_lower_shape(const fad_lowering *l, uint32_t node);

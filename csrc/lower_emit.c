@@ -1,43 +1,11 @@
 /* lower_emit.c: memory, steps and instructions of a program, region by region in the order they run. */
 #include "array.h"
-#include "lower.h"
+#include "lower_emit.h"
 #include "try.h"
 
-enum { LINE = FAD_CACHE_LINE, CLASSES = 256, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
+enum { LINE = FAD_CACHE_LINE, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
 
-typedef struct free_block {
-    struct free_block *next;
-    uint64_t at;
-} free_block;
-
-/* A growing list of plain records. */
-typedef struct {
-    void *data;
-    size_t count, capacity, item;
-} list;
-
-typedef struct {
-    fad_lowering *l;
-    fad_tape *tape;
-    fad_program *program;
-    uint32_t *last;            /* time of the last reading of a root's memory, or of a scalar */
-    uint64_t *where;           /* of roots and scalars in the workspace: offset */
-    uint8_t *state;            /* of those: HAS_ROOM, IS_FREE */
-    uint32_t *strip;           /* of nodes: the strip that holds them in the region at hand */
-    uint32_t *strip_region;
-    uint32_t time, region;
-    uint64_t top;              /* of the workspace */
-    free_block *scalars_free, *blocks_free[CLASSES], *spare_blocks;
-    list steps, instructions, scalars, affines, numbers, guards, calls, call_arguments, call_forms, constants,
-        scalar_constants;
-    list strip_last;           /* of the region's strips: the last instruction that reads them */
-    uint32_t strip_count;
-    size_t first_instruction;
-} emitter;
-
-enum { HAS_ROOM = 1, IS_FREE = 2 };
-
-static fad_status push(emitter *e, list *to, const void *record)
+fad_status fad_emit_push(fad_emitter *e, fad_records *to, const void *record)
 {
     TRY(fad_lower_grow(e->tape, &to->data, to->item, to->count, &to->capacity));
     memcpy((char *)to->data + to->count++ * to->item, record, to->item);
@@ -58,10 +26,10 @@ static int size_class(uint64_t size, uint64_t *rounded)
     return (octave - 6) * 4 + (int)(steps - 4) + 1;
 }
 
-static fad_status release(emitter *e, free_block **to, uint64_t at)
+static fad_status release(fad_emitter *e, fad_free_block **to, uint64_t at)
 {
     fad_status status = FAD_OK;
-    free_block *block = e->spare_blocks;
+    fad_free_block *block = e->spare_blocks;
     if (block)
         e->spare_blocks = block->next;
     else
@@ -74,9 +42,9 @@ static fad_status release(emitter *e, free_block **to, uint64_t at)
     return FAD_OK;
 }
 
-static bool reuse(emitter *e, free_block **from, uint64_t *at)
+static bool reuse(fad_emitter *e, fad_free_block **from, uint64_t *at)
 {
-    free_block *block = *from;
+    fad_free_block *block = *from;
     if (!block)
         return false;
     *from = block->next;
@@ -86,7 +54,7 @@ static bool reuse(emitter *e, free_block **from, uint64_t *at)
     return true;
 }
 
-static fad_status take_scalar(emitter *e, uint64_t *at)
+fad_status fad_emit_take_scalar(fad_emitter *e, uint64_t *at)
 {
     if (reuse(e, &e->scalars_free, at))
         return FAD_OK;
@@ -95,46 +63,54 @@ static fad_status take_scalar(emitter *e, uint64_t *at)
     return e->top / sizeof(double) < FAD_NO_INDEX ? FAD_OK : FAD_TOO_MANY;
 }
 
-static uint64_t bytes_of(const emitter *e, uint32_t node)
+static uint64_t bytes_of(const fad_emitter *e, uint32_t node)
 {
     return (uint64_t)fad_lower_shape(e->l, node)->size * fad_itemsize(fad_lower_dtype(e->l, node));
 }
 
-/* Room for a root that is about to be written. */
-static fad_status make_room(emitter *e, uint32_t root)
+fad_status fad_emit_give_scalar(fad_emitter *e, uint64_t at) { return release(e, &e->scalars_free, at); }
+
+fad_status fad_emit_take_block(fad_emitter *e, uint64_t size, uint64_t *at)
 {
-    if (e->state[root] & HAS_ROOM || e->l->output[root] != FAD_NO_INDEX)
-        return FAD_OK;
-    e->state[root] |= HAS_ROOM;
-    if (!fad_lower_is_array(e->l, root))
-        return take_scalar(e, &e->where[root]);
     uint64_t rounded;
-    int class = size_class(bytes_of(e, root), &rounded);
-    if (reuse(e, &e->blocks_free[class], &e->where[root]))
+    if (reuse(e, &e->blocks_free[size_class(size, &rounded)], at))
         return FAD_OK;
-    e->where[root] = (e->top + LINE - 1) & ~(uint64_t)(LINE - 1);
-    e->top = e->where[root] + rounded;
+    *at = (e->top + LINE - 1) & ~(uint64_t)(LINE - 1);
+    e->top = *at + rounded;
     return e->top < PTRDIFF_MAX ? FAD_OK : FAD_NO_MEMORY;
 }
 
-static fad_status free_room(emitter *e, uint32_t owner)
+fad_status fad_emit_give_block(fad_emitter *e, uint64_t size, uint64_t at)
 {
-    if ((e->state[owner] & (HAS_ROOM | IS_FREE)) != HAS_ROOM || e->last[owner] > e->time)
+    uint64_t rounded;
+    return release(e, &e->blocks_free[size_class(size, &rounded)], at);
+}
+
+fad_status fad_emit_make_room(fad_emitter *e, uint32_t root)
+{
+    if (e->state[root] & FAD_HAS_ROOM || e->l->output[root] != FAD_NO_INDEX)
+        return FAD_OK;
+    e->state[root] |= FAD_HAS_ROOM;
+    return fad_lower_is_array(e->l, root) ? fad_emit_take_block(e, bytes_of(e, root), &e->where[root])
+                                          : fad_emit_take_scalar(e, &e->where[root]);
+}
+
+fad_status fad_emit_free_room(fad_emitter *e, uint32_t owner)
+{
+    if ((e->state[owner] & (FAD_HAS_ROOM | FAD_IS_FREE)) != FAD_HAS_ROOM || e->last[owner] > e->time)
         return FAD_OK;
     if (e->l->source[owner] == FAD_FROM_CONSTANT)
         return FAD_OK;
-    e->state[owner] |= IS_FREE;
-    uint64_t rounded;
-    if (!fad_lower_is_array(e->l, owner))
-        return release(e, &e->scalars_free, e->where[owner]);
-    return release(e, &e->blocks_free[size_class(bytes_of(e, owner), &rounded)], e->where[owner]);
+    e->state[owner] |= FAD_IS_FREE;
+    return fad_lower_is_array(e->l, owner) ? fad_emit_give_block(e, bytes_of(e, owner), e->where[owner])
+                                           : fad_emit_give_scalar(e, e->where[owner]);
 }
 
 /* --- constants --- */
 
-static fad_status add_constant(emitter *e, const void *bytes, size_t size, uint64_t *at)
+fad_status fad_emit_constant(fad_emitter *e, const void *bytes, size_t size, uint64_t *at)
 {
-    list *to = &e->constants;
+    fad_records *to = &e->constants;
     uint64_t begin = (to->count + LINE - 1) & ~(uint64_t)(LINE - 1);
     if (size <= sizeof(double))
         begin = (to->count + 7) & ~(uint64_t)7;
@@ -159,16 +135,16 @@ static fad_status add_constant(emitter *e, const void *bytes, size_t size, uint6
 }
 
 /* Where the value of a constant array lies among the constants. */
-static fad_status place_constant(emitter *e, uint32_t node)
+static fad_status place_constant(fad_emitter *e, uint32_t node)
 {
-    if (e->state[node] & HAS_ROOM)
+    if (e->state[node] & FAD_HAS_ROOM)
         return FAD_OK;
-    e->state[node] |= HAS_ROOM;
+    e->state[node] |= FAD_HAS_ROOM;
     const fad_array *array = e->tape->values[node].array;
     if (fad_repeats(array))
-        return add_constant(e, array->data, fad_itemsize(array->dtype), &e->where[node]);
+        return fad_emit_constant(e, array->data, fad_itemsize(array->dtype), &e->where[node]);
     if (fad_contiguous(array))
-        return add_constant(e, array->data, (size_t)bytes_of(e, node), &e->where[node]);
+        return fad_emit_constant(e, array->data, (size_t)bytes_of(e, node), &e->where[node]);
     fad_status status = FAD_OK;
     size_t size = (size_t)bytes_of(e, node);
     fad_array dense = {NULL, array->shape, array->shape->strides, array->dtype};
@@ -177,25 +153,25 @@ static fad_status place_constant(emitter *e, uint32_t node)
         return status;
     fad_copy(&dense, array);
     fad_status ignored = FAD_OK;
-    status = add_constant(e, dense.data, size, &e->where[node]);
+    status = fad_emit_constant(e, dense.data, size, &e->where[node]);
     fad_resize(e->tape, dense.data, size + 1, 0, &ignored);
     return status;
 }
 
 /* A scalar constant has a place at the start of the workspace. */
-static fad_status place_number(emitter *e, uint32_t node)
+static fad_status place_number(fad_emitter *e, uint32_t node)
 {
-    if (e->state[node] & HAS_ROOM)
+    if (e->state[node] & FAD_HAS_ROOM)
         return FAD_OK;
-    e->state[node] |= HAS_ROOM;
+    e->state[node] |= FAD_HAS_ROOM;
     e->where[node] = e->scalar_constants.count * sizeof(double);
-    return push(e, &e->scalar_constants, &e->tape->values[node].number);
+    return fad_emit_push(e, &e->scalar_constants, &e->tape->values[node].number);
 }
 
 /* --- reading --- */
 
 typedef struct {
-    emitter *e;
+    fad_emitter *e;
     const fad_item *item;
     fad_status status;
 } survey;
@@ -204,7 +180,7 @@ typedef struct {
 static void note_reading(void *context, uint32_t node)
 {
     survey *s = context;
-    emitter *e = s->e;
+    fad_emitter *e = s->e;
     fad_lowering *l = e->l;
     uint32_t root = l->root[node];
     e->last[root] = e->time;
@@ -220,7 +196,7 @@ static void note_reading(void *context, uint32_t node)
     }
 }
 
-static fad_status survey_regions(emitter *e, const uint32_t *order)
+static fad_status survey_regions(fad_emitter *e, const uint32_t *order)
 {
     fad_lowering *l = e->l;
     for (size_t r = 0; r < l->region_count; r++) {
@@ -239,8 +215,7 @@ static fad_status survey_regions(emitter *e, const uint32_t *order)
     return FAD_OK;
 }
 
-/* Base and offset of an element of a root. */
-static fad_argument memory_of(const emitter *e, uint32_t root, ptrdiff_t offset)
+fad_argument fad_emit_memory(const fad_emitter *e, uint32_t root, ptrdiff_t offset)
 {
     const fad_lowering *l = e->l;
     int dtype = fad_lower_dtype(l, root);
@@ -261,7 +236,7 @@ static fad_argument memory_of(const emitter *e, uint32_t root, ptrdiff_t offset)
 
 /* --- affine places --- */
 
-static fad_status new_affine(emitter *e, const fad_shape *shape, const ptrdiff_t *strides, size_t item, uint32_t *out)
+static fad_status new_affine(fad_emitter *e, const fad_shape *shape, const ptrdiff_t *strides, size_t item, uint32_t *out)
 {
     int64_t dims[FAD_MAX_NDIM], steps[FAD_MAX_NDIM];
     uint32_t n = 0;
@@ -283,27 +258,27 @@ static fad_status new_affine(emitter *e, const fad_shape *shape, const ptrdiff_t
     }
     fad_affine a = {n, (uint32_t)e->numbers.count};
     for (uint32_t i = 0; i < n; i++)
-        TRY(push(e, &e->numbers, &dims[i]));
+        TRY(fad_emit_push(e, &e->numbers, &dims[i]));
     for (uint32_t i = 0; i < n; i++)
-        TRY(push(e, &e->numbers, &steps[i]));
+        TRY(fad_emit_push(e, &e->numbers, &steps[i]));
     *out = (uint32_t)e->affines.count;
-    return push(e, &e->affines, &a);
+    return fad_emit_push(e, &e->affines, &a);
 }
 
 /* --- instructions of a region --- */
 
-static fad_status new_strip(emitter *e, int dtype, fad_argument *out)
+static fad_status new_strip(fad_emitter *e, int dtype, fad_argument *out)
 {
     uint32_t unknown = 0;
     fad_argument a = {FAD_AT_STRIP, (uint8_t)dtype, 0, 0, e->strip_count++};
     *out = a;
     e->strip_last.count = e->strip_count - 1;
-    return push(e, &e->strip_last, &unknown);
+    return fad_emit_push(e, &e->strip_last, &unknown);
 }
 
-static fad_status add_instruction(emitter *e, const fad_instruction *instruction)
+static fad_status add_instruction(fad_emitter *e, const fad_instruction *instruction)
 {
-    return push(e, &e->instructions, instruction);
+    return fad_emit_push(e, &e->instructions, instruction);
 }
 
 static bool spread(const fad_shape *own, const ptrdiff_t *strides, const fad_shape *to, ptrdiff_t *out)
@@ -325,27 +300,27 @@ static bool runs_through(const fad_shape *shape, const ptrdiff_t *strides)
     return true;
 }
 
-static fad_status scalar_instruction(emitter *e, int op, uint64_t to, uint32_t a, uint32_t b, uint32_t c)
+fad_status fad_emit_scalar(fad_emitter *e, int op, uint64_t to, uint32_t a, uint32_t b, uint32_t c)
 {
     fad_scalar_instruction s = {(uint16_t)op, 0, (uint32_t)(to / sizeof(double)), a, b, c};
-    return push(e, &e->scalars, &s);
+    return fad_emit_push(e, &e->scalars, &s);
 }
 
 /* `number` of memory into a scalar. */
-static fad_status load_scalar(emitter *e, const fad_argument *from, uint64_t to)
+fad_status fad_emit_load(fad_emitter *e, const fad_argument *from, uint64_t to)
 {
     if (from->base == FAD_IN_WORKSPACE)
-        return scalar_instruction(e, FAD_POS, to, (uint32_t)(from->offset / sizeof(double)), 0, 0);
-    return scalar_instruction(e, FAD_SCALAR_LOAD, to, from->base, (uint32_t)(from->offset >> 32),
+        return fad_emit_scalar(e, FAD_POS, to, (uint32_t)(from->offset / sizeof(double)), 0, 0);
+    return fad_emit_scalar(e, FAD_SCALAR_LOAD, to, from->base, (uint32_t)(from->offset >> 32),
                               (uint32_t)from->offset);
 }
 
 /* A scalar node as an operand of type `dtype`, the same for all elements. */
-static fad_status fixed_scalar(emitter *e, uint32_t node, int dtype, fad_argument *out)
+static fad_status fixed_scalar(fad_emitter *e, uint32_t node, int dtype, fad_argument *out)
 {
     uint32_t root = e->l->root[node];
     ptrdiff_t offset = fad_lower_window(e->l, node).offset;
-    *out = memory_of(e, root, offset);
+    *out = fad_emit_memory(e, root, offset);
     out->place = FAD_AT_FIXED;
     if (dtype == out->dtype)
         return FAD_OK;
@@ -365,13 +340,13 @@ static fad_status fixed_scalar(emitter *e, uint32_t node, int dtype, fad_argumen
             bits.truth = number != 0;
         out->base = FAD_IN_CONSTANTS;
         out->dtype = (uint8_t)dtype;
-        return add_constant(e, &bits, sizeof bits, &out->offset);
+        return fad_emit_constant(e, &bits, sizeof bits, &out->offset);
     }
     uint64_t from, to;
-    TRY(take_scalar(e, &from));
-    TRY(take_scalar(e, &to));
-    TRY(load_scalar(e, out, from));
-    TRY(scalar_instruction(e,
+    TRY(fad_emit_take_scalar(e, &from));
+    TRY(fad_emit_take_scalar(e, &to));
+    TRY(fad_emit_load(e, out, from));
+    TRY(fad_emit_scalar(e,
                            dtype == FAD_F32   ? FAD_SCALAR_TO_F32
                            : dtype == FAD_I64 ? FAD_SCALAR_TO_I64
                                               : FAD_SCALAR_TO_BOOL,
@@ -382,21 +357,21 @@ static fad_status fixed_scalar(emitter *e, uint32_t node, int dtype, fad_argumen
 }
 
 /* `node`, broadcast to `shape`, as an operand of the region at hand. */
-static fad_status operand(emitter *e, uint32_t node, const fad_shape *shape, int dtype, fad_argument *out)
+static fad_status operand(fad_emitter *e, uint32_t node, const fad_shape *shape, int dtype, fad_argument *out)
 {
     fad_lowering *l = e->l;
     uint32_t root = l->root[node];
     ptrdiff_t strides[FAD_MAX_NDIM];
     if (!fad_lower_is_array(l, node))
         return fixed_scalar(e, node, dtype, out);
-    if (e->strip_region[node] == e->region && fad_lower_shape(l, node)->size == shape->size) {
-        fad_argument held = {FAD_AT_STRIP, (uint8_t)fad_lower_dtype(l, node), 0, 0, e->strip[node]};
+    if (e->place_region[node] == e->region && fad_lower_shape(l, node)->size == shape->size) {
+        fad_argument held = {FAD_AT_STRIP, (uint8_t)fad_lower_dtype(l, node), 0, 0, e->place[node]};
         *out = held;
         return FAD_OK;
     }
-    if (l->window[node] == FAD_NO_INDEX && e->strip_region[root] == e->region &&
+    if (l->window[node] == FAD_NO_INDEX && e->place_region[root] == e->region &&
         fad_lower_shape(l, root)->size == shape->size) {
-        fad_argument held = {FAD_AT_STRIP, (uint8_t)fad_lower_dtype(l, node), 0, 0, e->strip[root]};
+        fad_argument held = {FAD_AT_STRIP, (uint8_t)fad_lower_dtype(l, node), 0, 0, e->place[root]};
         *out = held;
         return FAD_OK;
     }
@@ -406,7 +381,7 @@ static fad_status operand(emitter *e, uint32_t node, const fad_shape *shape, int
         TRY(fixed_scalar(e, root, fad_lower_dtype(l, node), out));
         return FAD_OK;
     }
-    *out = memory_of(e, root, w.offset);
+    *out = fad_emit_memory(e, root, w.offset);
     if (fixed) {
         out->place = FAD_AT_FIXED;
         return FAD_OK;
@@ -418,28 +393,28 @@ static fad_status operand(emitter *e, uint32_t node, const fad_shape *shape, int
     TRY(new_strip(e, out->dtype, &load.arguments[1]));
     *out = load.arguments[1];
     if (fad_lower_shape(l, node)->size == shape->size) { /* as others may read it */
-        e->strip[node] = (uint32_t)out->offset;
-        e->strip_region[node] = e->region;
+        e->place[node] = (uint32_t)out->offset;
+        e->place_region[node] = e->region;
     }
     return add_instruction(e, &load);
 }
 
 /* Where the result of a root that the region computes goes. */
-static fad_status result_of(emitter *e, uint32_t node, fad_argument *out)
+static fad_status result_of(fad_emitter *e, uint32_t node, fad_argument *out)
 {
     if (!e->l->in_memory[node]) {
         TRY(new_strip(e, fad_lower_dtype(e->l, node), out));
-        e->strip[node] = (uint32_t)out->offset;
-        e->strip_region[node] = e->region;
+        e->place[node] = (uint32_t)out->offset;
+        e->place_region[node] = e->region;
         return FAD_OK;
     }
-    TRY(make_room(e, node));
-    *out = memory_of(e, node, 0);
+    TRY(fad_emit_make_room(e, node));
+    *out = fad_emit_memory(e, node, 0);
     return FAD_OK;
 }
 
 /* The type in which an element-wise node computes: its arrays' (a SELECT's condition aside). */
-static int computing_dtype(const emitter *e, uint32_t node)
+static int computing_dtype(const fad_emitter *e, uint32_t node)
 {
     uint16_t op = e->tape->nodes[node].op;
     uint32_t p;
@@ -451,7 +426,7 @@ static int computing_dtype(const emitter *e, uint32_t node)
     return FAD_F64;
 }
 
-static fad_status emit_elementwise(emitter *e, uint32_t node)
+static fad_status emit_elementwise(fad_emitter *e, uint32_t node)
 {
     uint16_t op = e->tape->nodes[node].op;
     int dtype = computing_dtype(e, node);
@@ -464,7 +439,7 @@ static fad_status emit_elementwise(emitter *e, uint32_t node)
 }
 
 /* CAST, and copies of what is not dense. */
-static fad_status emit_copy(emitter *e, uint32_t node, uint32_t from)
+static fad_status emit_copy(fad_emitter *e, uint32_t node, uint32_t from)
 {
     fad_instruction i = {.code = FAD_DO_CONVERT, .dtype = (uint8_t)fad_lower_dtype(e->l, node), .count = 2};
     TRY(operand(e, from, fad_lower_shape(e->l, from), fad_lower_dtype(e->l, from), &i.arguments[0]));
@@ -472,7 +447,7 @@ static fad_status emit_copy(emitter *e, uint32_t node, uint32_t from)
     return add_instruction(e, &i);
 }
 
-static fad_status emit_nsum(emitter *e, uint32_t node)
+static fad_status emit_nsum(fad_emitter *e, uint32_t node)
 {
     const fad_list *terms = e->tape->side[e->tape->nodes[node].aux];
     const fad_shape *shape = fad_lower_shape(e->l, node);
@@ -495,20 +470,20 @@ static fad_status emit_nsum(emitter *e, uint32_t node)
     return FAD_OK;
 }
 
-static fad_status emit_gather(emitter *e, uint32_t node)
+static fad_status emit_gather(fad_emitter *e, uint32_t node)
 {
     const fad_node *n = &e->tape->nodes[node];
     uint32_t a = e->l->dense[n->a] != FAD_NO_INDEX ? e->l->dense[n->a] : n->a;
     fad_instruction i = {.code = FAD_DO_GATHER, .dtype = (uint8_t)fad_lower_dtype(e->l, node), .count = 3};
     i.limit = fad_lower_shape(e->l, a)->size;
-    i.arguments[0] = memory_of(e, e->l->root[a], fad_lower_window(e->l, a).offset);
+    i.arguments[0] = fad_emit_memory(e, e->l->root[a], fad_lower_window(e->l, a).offset);
     i.arguments[0].place = FAD_AT_FIXED;
     TRY(operand(e, n->aux, fad_lower_shape(e->l, node), FAD_I64, &i.arguments[1]));
     TRY(result_of(e, node, &i.arguments[2]));
     return add_instruction(e, &i);
 }
 
-static fad_status emit_compute(emitter *e, uint32_t node)
+static fad_status emit_compute(fad_emitter *e, uint32_t node)
 {
     if (node >= e->l->count)
         return emit_copy(e, node, e->l->copy_of[node - e->l->count]);
@@ -526,10 +501,10 @@ static fad_status emit_compute(emitter *e, uint32_t node)
     }
 }
 
-static fad_argument target_of(emitter *e, const fad_item *item, ptrdiff_t offset)
+fad_argument fad_emit_target(const fad_emitter *e, const fad_item *item, ptrdiff_t offset)
 {
     if (!item->to_output)
-        return memory_of(e, item->node, offset);
+        return fad_emit_memory(e, item->node, offset);
     uint32_t node = e->l->trace->outputs[item->node];
     fad_argument a = {FAD_AT_MEMORY, (uint8_t)fad_lower_dtype(e->l, node), 0,
                       (uint32_t)(FAD_FIRST_INPUT + e->l->trace->input_count + item->node),
@@ -551,7 +526,7 @@ static bool same_window(const fad_lowering *l, const fad_item *x, const fad_item
 
 /* The value to be stored: that of `item`, and of the items after it that add to the same places. `*end` becomes the
  * last item of those. */
-static fad_status gathered_operand(emitter *e, const fad_item *item, int dtype, fad_argument *out, uint32_t *end)
+static fad_status gathered_operand(fad_emitter *e, const fad_item *item, int dtype, fad_argument *out, uint32_t *end)
 {
     const fad_lowering *l = e->l;
     const fad_shape *shape = fad_lower_shape(l, item->source);
@@ -572,7 +547,7 @@ static fad_status gathered_operand(emitter *e, const fad_item *item, int dtype, 
     return FAD_OK;
 }
 
-static fad_status emit_store(emitter *e, uint32_t *at)
+static fad_status emit_store(fad_emitter *e, uint32_t *at)
 {
     fad_lowering *l = e->l;
     const fad_item *item = &l->items[*at];
@@ -582,9 +557,9 @@ static fad_status emit_store(emitter *e, uint32_t *at)
     if (item->window != FAD_NO_INDEX)
         w = l->windows[item->window];
     if (!item->to_output)
-        TRY(make_room(e, item->node));
+        TRY(fad_emit_make_room(e, item->node));
     fad_instruction i = {.code = item->code, .dtype = (uint8_t)dtype, .count = 2};
-    i.arguments[0] = target_of(e, item, w.offset);
+    i.arguments[0] = fad_emit_target(e, item, w.offset);
     i.arguments[0].place = FAD_AT_FIXED;
     if (item->indices != FAD_NO_INDEX) {
         i.count = 3;
@@ -631,7 +606,7 @@ static void place_strips(const fad_instruction *at, size_t i, const uint32_t *la
         spare[(*spare_count)++] = place[dying[--dying_count]];
 }
 
-static void note_last_readings(emitter *e, const fad_instruction *all, size_t count)
+static void note_last_readings(fad_emitter *e, const fad_instruction *all, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         for (int k = 0; k < all[i].count; k++)
@@ -640,7 +615,7 @@ static void note_last_readings(emitter *e, const fad_instruction *all, size_t co
 }
 
 /* Numbers for the strips: one that nobody reads any more is used again. */
-static fad_status assign_strips(emitter *e, uint32_t *strips)
+static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
 {
     fad_instruction *all = (fad_instruction *)e->instructions.data + e->first_instruction;
     size_t count = e->instructions.count - e->first_instruction, spare_count = 0;
@@ -673,16 +648,16 @@ static uint32_t strip_length(uint32_t strips)
     return length < SHORTEST ? SHORTEST : length > LONGEST ? LONGEST : length;
 }
 
-static fad_status flush_scalars(emitter *e, size_t before)
+fad_status fad_emit_flush_scalars(fad_emitter *e, size_t before)
 {
     if (e->scalars.count == before)
         return FAD_OK;
     fad_step step = {.kind = FAD_STEP_SCALARS, .first = (uint32_t)before,
                      .count = (uint32_t)(e->scalars.count - before)};
-    return push(e, &e->steps, &step);
+    return fad_emit_push(e, &e->steps, &step);
 }
 
-static fad_status emit_region(emitter *e, const fad_region *r)
+static fad_status emit_region(fad_emitter *e, const fad_region *r)
 {
     size_t scalars = e->scalars.count;
     fad_step step = {.kind = FAD_STEP_REGION, .n = r->n};
@@ -692,7 +667,7 @@ static fad_status emit_region(emitter *e, const fad_region *r)
         TRY(e->l->items[i].kind == FAD_ITEM_STORE ? emit_store(e, &i) : emit_compute(e, e->l->items[i].node));
     }
     TRY(assign_strips(e, &step.strips));
-    TRY(flush_scalars(e, scalars)); /* conversions of scalars that the region reads */
+    TRY(fad_emit_flush_scalars(e, scalars)); /* conversions of scalars that the region reads */
     step.first = (uint32_t)e->first_instruction;
     step.count = (uint32_t)(e->instructions.count - e->first_instruction);
     step.strip = strip_length(step.strips);
@@ -700,141 +675,48 @@ static fad_status emit_region(emitter *e, const fad_region *r)
     if (bytes > e->program->strip_bytes)
         e->program->strip_bytes = bytes;
     if (r->n)
-        return push(e, &e->steps, &step);
+        return fad_emit_push(e, &e->steps, &step);
     e->instructions.count = e->first_instruction; /* of no elements: nothing to do */
     return FAD_OK;
 }
 
-/* --- scalars --- */
-
-static uint32_t unit_of(const emitter *e, uint32_t node)
-{
-    uint32_t holder = e->l->number[node];
-    return (uint32_t)(e->where[holder] / sizeof(double));
-}
-
-static fad_status emit_scalar_nsum(emitter *e, uint32_t node)
-{
-    const fad_list *terms = e->tape->side[e->tape->nodes[node].aux];
-    uint64_t to = e->where[node];
-    if (terms->count == 1)
-        return scalar_instruction(e, FAD_POS, to, unit_of(e, terms->nodes[0]), 0, 0);
-    uint32_t sum = unit_of(e, terms->nodes[0]);
-    for (size_t k = 1; k < terms->count; k++) {
-        TRY(scalar_instruction(e, FAD_ADD, to, sum, unit_of(e, terms->nodes[k]), 0));
-        sum = (uint32_t)(to / sizeof(double));
-    }
-    return FAD_OK;
-}
-
-static void free_reading(void *context, uint32_t node)
-{
-    survey *s = context;
-    emitter *e = s->e;
-    uint32_t root = e->l->root[node], number = e->l->number[node];
-    if (s->status == FAD_OK && number != FAD_NO_INDEX && !fad_lower_is_array(e->l, number))
-        s->status = free_room(e, number);
-    if (s->status == FAD_OK && root != number)
-        s->status = free_room(e, root);
-}
-
-static fad_status free_scalars_of(emitter *e, const fad_item *item)
-{
-    survey s = {e, item, FAD_OK};
-    fad_lower_reads(e->l, item, free_reading, &s);
-    return s.status;
-}
-
-static fad_status emit_scalar_item(emitter *e, const fad_item *item)
-{
-    fad_lowering *l = e->l;
-    uint32_t node = item->node;
-    if (item->kind == FAD_ITEM_STORE) {
-        ptrdiff_t offset = item->window == FAD_NO_INDEX ? 0 : l->windows[item->window].offset;
-        if (!item->to_output)
-            TRY(make_room(e, node));
-        fad_argument to = target_of(e, item, offset);
-        if (to.base == FAD_IN_WORKSPACE)
-            return scalar_instruction(e, FAD_POS, to.offset, unit_of(e, item->source), 0, 0);
-        return scalar_instruction(e, FAD_SCALAR_STORE, (uint64_t)unit_of(e, item->source) * sizeof(double), to.base,
-                                  (uint32_t)(to.offset >> 32), (uint32_t)to.offset);
-    }
-    if (item->kind == FAD_ITEM_LOAD) {
-        fad_argument from = memory_of(e, l->root[node], fad_lower_window(l, node).offset);
-        e->state[node] |= HAS_ROOM;
-        TRY(take_scalar(e, &e->where[node]));
-        return load_scalar(e, &from, e->where[node]);
-    }
-    TRY(make_room(e, node));
-    return emit_scalar_nsum(e, node);
-}
-
-/* An element-wise op reads before it writes: its result may take an operand's place. */
-static fad_status emit_scalar_op(emitter *e, const fad_item *item)
-{
-    uint32_t operands[3], units[3] = {0, 0, 0};
-    size_t count;
-    int op = fad_lower_scalar_op(e->l, item->node, operands, &count);
-    for (size_t k = 0; k < count; k++)
-        units[k] = unit_of(e, operands[k]);
-    TRY(free_scalars_of(e, item));
-    TRY(make_room(e, item->node));
-    return scalar_instruction(e, op, e->where[item->node], units[0], units[1], units[2]);
-}
-
-static fad_status emit_scalars(emitter *e, const fad_region *r)
-{
-    size_t before = e->scalars.count;
-    for (uint32_t i = r->first; i != FAD_NO_INDEX; i = e->l->items[i].next) {
-        const fad_item *item = &e->l->items[i];
-        e->time++;
-        if (item->kind == FAD_ITEM_COMPUTE && e->tape->nodes[item->node].op != FAD_NSUM) {
-            TRY(emit_scalar_op(e, item));
-        } else {
-            TRY(emit_scalar_item(e, item));
-            TRY(free_scalars_of(e, item));
-        }
-    }
-    return flush_scalars(e, before);
-}
-
 /* --- other steps --- */
 
-static fad_status push_shape(emitter *e, const fad_shape *shape)
+static fad_status push_shape(fad_emitter *e, const fad_shape *shape)
 {
     for (size_t i = 0; i < shape->ndim; i++) {
         int64_t dim = shape->dims[i];
-        TRY(push(e, &e->numbers, &dim));
+        TRY(fad_emit_push(e, &e->numbers, &dim));
     }
     return FAD_OK;
 }
 
-static fad_argument dense_memory(const emitter *e, uint32_t node)
+static fad_argument dense_memory(const fad_emitter *e, uint32_t node)
 {
     uint32_t at = e->l->dense[node] != FAD_NO_INDEX ? e->l->dense[node] : node;
-    return memory_of(e, e->l->root[at], fad_lower_window(e->l, at).offset);
+    return fad_emit_memory(e, e->l->root[at], fad_lower_window(e->l, at).offset);
 }
 
 /* numbers: ndim, then the dims, of each array in turn. */
-static fad_status emit_matmul(emitter *e, uint32_t node)
+static fad_status emit_matmul(fad_emitter *e, uint32_t node)
 {
     const fad_node *n = &e->tape->nodes[node];
     uint32_t arrays[3] = {n->a, n->b, node};
     fad_step step = {.kind = FAD_STEP_MATMUL, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .numbers = (uint32_t)e->numbers.count};
-    TRY(make_room(e, node));
+    TRY(fad_emit_make_room(e, node));
     for (int k = 0; k < 3; k++) {
         const fad_shape *shape = fad_lower_shape(e->l, arrays[k]);
         int64_t ndim = shape->ndim;
         step.arguments[k] = dense_memory(e, arrays[k]);
-        TRY(push(e, &e->numbers, &ndim));
+        TRY(fad_emit_push(e, &e->numbers, &ndim));
         TRY(push_shape(e, shape));
     }
-    return push(e, &e->steps, &step);
+    return fad_emit_push(e, &e->steps, &step);
 }
 
 /* numbers: elements before the axis, along it, after it; whether backwards. */
-static fad_status emit_cumsum(emitter *e, uint32_t node)
+static fad_status emit_cumsum(fad_emitter *e, uint32_t node)
 {
     const fad_node *n = &e->tape->nodes[node];
     const fad_shape *shape = fad_lower_shape(e->l, node);
@@ -844,32 +726,32 @@ static fad_status emit_cumsum(emitter *e, uint32_t node)
         numbers[i < axis ? 0 : 2] *= i == axis ? 1 : shape->dims[i];
     fad_step step = {.kind = FAD_STEP_CUMSUM, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .numbers = (uint32_t)e->numbers.count};
-    TRY(make_room(e, node));
+    TRY(fad_emit_make_room(e, node));
     step.arguments[0] = dense_memory(e, n->a);
-    step.arguments[1] = memory_of(e, node, 0);
+    step.arguments[1] = fad_emit_memory(e, node, 0);
     for (int i = 0; i < 4; i++)
-        TRY(push(e, &e->numbers, &numbers[i]));
-    return push(e, &e->steps, &step);
+        TRY(fad_emit_push(e, &e->numbers, &numbers[i]));
+    return fad_emit_push(e, &e->steps, &step);
 }
 
 /* EXTREMUM or SUM. numbers: ndim, then the dims, of operand and result. */
-static fad_status emit_reduction(emitter *e, uint32_t node, int kind)
+static fad_status emit_reduction(fad_emitter *e, uint32_t node, int kind)
 {
     uint32_t arrays[2] = {e->tape->nodes[node].a, node};
     fad_step step = {.kind = (uint16_t)kind, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .first = e->tape->nodes[node].op == FAD_MAX_TO, .numbers = (uint32_t)e->numbers.count};
-    TRY(make_room(e, node));
+    TRY(fad_emit_make_room(e, node));
     for (int k = 0; k < 2; k++) {
         const fad_shape *shape = fad_lower_shape(e->l, arrays[k]);
         int64_t ndim = shape->ndim;
         step.arguments[k] = dense_memory(e, arrays[k]);
-        TRY(push(e, &e->numbers, &ndim));
+        TRY(fad_emit_push(e, &e->numbers, &ndim));
         TRY(push_shape(e, shape));
     }
-    return push(e, &e->steps, &step);
+    return fad_emit_push(e, &e->steps, &step);
 }
 
-static fad_status new_form(emitter *e, uint32_t node, fad_form *out)
+static fad_status new_form(fad_emitter *e, uint32_t node, fad_form *out)
 {
     const fad_shape *shape = fad_lower_shape(e->l, node);
     fad_form form = {.dtype = (uint8_t)fad_lower_dtype(e->l, node), .ndim = shape->ndim,
@@ -878,7 +760,7 @@ static fad_status new_form(emitter *e, uint32_t node, fad_form *out)
     return push_shape(e, shape);
 }
 
-static fad_status emit_call(emitter *e, uint32_t node)
+static fad_status emit_call(fad_emitter *e, uint32_t node)
 {
     const fad_custom *custom = e->tape->side[e->tape->nodes[node].aux];
     fad_call call = {custom->rule, (uint32_t)custom->count, custom->outputs, (uint32_t)e->call_arguments.count};
@@ -887,51 +769,51 @@ static fad_status emit_call(emitter *e, uint32_t node)
         uint32_t at = k < custom->count ? custom->nodes[k] : node + (k - (uint32_t)custom->count);
         fad_form form;
         if (k >= custom->count)
-            TRY(make_room(e, at));
+            TRY(fad_emit_make_room(e, at));
         fad_argument a = dense_memory(e, at);
-        TRY(push(e, &e->call_arguments, &a));
+        TRY(fad_emit_push(e, &e->call_arguments, &a));
         TRY(new_form(e, at, &form));
-        TRY(push(e, &e->call_forms, &form));
+        TRY(fad_emit_push(e, &e->call_forms, &form));
     }
-    TRY(push(e, &e->calls, &call));
-    return push(e, &e->steps, &step);
+    TRY(fad_emit_push(e, &e->calls, &call));
+    return fad_emit_push(e, &e->steps, &step);
 }
 
-static fad_status emit_zero(emitter *e, const fad_item *item)
+static fad_status emit_zero(fad_emitter *e, const fad_item *item)
 {
     size_t size = fad_itemsize(fad_lower_dtype(e->l, item->node));
     fad_step step = {.kind = FAD_STEP_ZERO, .n = (uint64_t)(item->indices - item->window) * size};
-    TRY(make_room(e, item->node));
-    step.arguments[0] = memory_of(e, item->node, (ptrdiff_t)item->window);
-    return push(e, &e->steps, &step);
+    TRY(fad_emit_make_room(e, item->node));
+    step.arguments[0] = fad_emit_memory(e, item->node, (ptrdiff_t)item->window);
+    return fad_emit_push(e, &e->steps, &step);
 }
 
-static fad_status emit_guards(emitter *e, const fad_region *r, const char *seen)
+static fad_status emit_guards(fad_emitter *e, const fad_region *r, const char *seen)
 {
     fad_step step = {.kind = FAD_STEP_GUARDS, .first = 0};
     for (uint32_t i = r->first; i != FAD_NO_INDEX; i = e->l->items[i].next) {
         uint32_t node = e->l->items[i].node;
         uint64_t bytes = bytes_of(e, node);
-        fad_argument a = memory_of(e, e->l->root[node], fad_lower_window(e->l, node).offset);
+        fad_argument a = fad_emit_memory(e, e->l->root[node], fad_lower_window(e->l, node).offset);
         fad_guard guard = {a.base, (uint32_t)bytes, a.offset, 0};
         if (bytes > UINT32_MAX)
             return FAD_TOO_MANY;
-        TRY(add_constant(e, seen, (size_t)bytes, &guard.expected));
+        TRY(fad_emit_constant(e, seen, (size_t)bytes, &guard.expected));
         seen += (bytes + 7) & ~(uint64_t)7;
-        TRY(push(e, &e->guards, &guard));
+        TRY(fad_emit_push(e, &e->guards, &guard));
     }
     step.count = (uint32_t)e->guards.count;
-    return push(e, &e->steps, &step);
+    return fad_emit_push(e, &e->steps, &step);
 }
 
-static fad_status emit_step(emitter *e, const fad_region *r, const char *seen)
+static fad_status emit_step(fad_emitter *e, const fad_region *r, const char *seen)
 {
     uint32_t node = e->l->items[r->first].node;
     switch (r->kind) {
     case FAD_STEP_REGION:
         return emit_region(e, r);
     case FAD_STEP_SCALARS:
-        return emit_scalars(e, r);
+        return fad_emit_scalars(e, r);
     case FAD_STEP_MATMUL:
         return emit_matmul(e, node);
     case FAD_STEP_CUMSUM:
@@ -952,20 +834,20 @@ static fad_status emit_step(emitter *e, const fad_region *r, const char *seen)
 }
 
 /* After a step: memory that nothing reads any more. */
-static fad_status free_after(emitter *e, const fad_region *r)
+static fad_status free_after(fad_emitter *e, const fad_region *r)
 {
     for (uint32_t i = r->first; i != FAD_NO_INDEX; i = e->l->items[i].next) {
         const fad_item *item = &e->l->items[i];
-        TRY(free_scalars_of(e, item));
-        if (item->kind == FAD_ITEM_COMPUTE && e->state[item->node] & HAS_ROOM)
-            TRY(free_room(e, item->node));
+        TRY(fad_emit_free_operands(e, item));
+        if (item->kind == FAD_ITEM_COMPUTE && e->state[item->node] & FAD_HAS_ROOM)
+            TRY(fad_emit_free_room(e, item->node));
     }
     return FAD_OK;
 }
 
 /* --- the program's own memory --- */
 
-static fad_status keep(emitter *e, list *from, void *to, size_t *count)
+static fad_status keep(fad_emitter *e, fad_records *from, void *to, size_t *count)
 {
     void **out = to;
     fad_program *p = e->program;
@@ -981,18 +863,18 @@ static fad_status keep(emitter *e, list *from, void *to, size_t *count)
     return FAD_OK;
 }
 
-static fad_status finish(emitter *e)
+static fad_status finish(fad_emitter *e)
 {
     fad_program *p = e->program;
     const fad_trace *trace = e->l->trace;
-    list inputs = {.item = sizeof(fad_form)}, outputs = inputs;
+    fad_records inputs = {.item = sizeof(fad_form)}, outputs = inputs;
     fad_status status = FAD_OK, ignored = FAD_OK;
     for (int side = 0; side < 2 && status == FAD_OK; side++)
         for (size_t i = 0; i < (side ? trace->output_count : trace->input_count) && status == FAD_OK; i++) {
             fad_form form = {0};
             status = new_form(e, (side ? trace->outputs : trace->inputs)[i], &form);
             if (status == FAD_OK)
-                status = push(e, side ? &outputs : &inputs, &form);
+                status = fad_emit_push(e, side ? &outputs : &inputs, &form);
         }
 #define KEEP(list, field, count)             \
     if (status == FAD_OK)                    \
@@ -1002,6 +884,7 @@ static fad_status finish(emitter *e)
     KEEP(e->steps, steps, step_count);
     KEEP(e->instructions, instructions, instruction_count);
     KEEP(e->scalars, scalars, scalar_count);
+    KEEP(e->repeats, repeats, repeat_count);
     KEEP(e->affines, affines, affine_count);
     KEEP(e->numbers, numbers, number_count);
     KEEP(e->guards, guards, guard_count);
@@ -1013,6 +896,7 @@ static fad_status finish(emitter *e)
 #undef KEEP
     fad_resize(e->tape, inputs.data, inputs.capacity * inputs.item, 0, &ignored);
     fad_resize(e->tape, outputs.data, outputs.capacity * outputs.item, 0, &ignored);
+    p->repeat_bytes = fad_program_repeat_bytes(p);
     p->workspace_bytes = (size_t)((e->top + LINE - 1) & ~(uint64_t)(LINE - 1));
     for (size_t i = 0; status == FAD_OK && i < p->call_count; i++)
         if (p->host.retain)
@@ -1022,7 +906,7 @@ static fad_status finish(emitter *e)
     return status;
 }
 
-static fad_status emit_all(emitter *e, const uint32_t *order, const char *seen)
+static fad_status emit_all(fad_emitter *e, const uint32_t *order, const char *seen)
 {
     fad_lowering *l = e->l;
     TRY(survey_regions(e, order));
@@ -1039,7 +923,7 @@ static fad_status emit_all(emitter *e, const uint32_t *order, const char *seen)
     return finish(e);
 }
 
-static fad_status table(emitter *e, void *out, size_t item, int fill)
+static fad_status table(fad_emitter *e, void *out, size_t item, int fill)
 {
     void **p = out;
     fad_status status = FAD_OK;
@@ -1051,10 +935,11 @@ static fad_status table(emitter *e, void *out, size_t item, int fill)
 
 fad_status fad_lower_emit(fad_lowering *l, const uint32_t *order, const char *seen, fad_program *program)
 {
-    emitter e = {.l = l, .tape = l->tape, .program = program};
+    fad_emitter e = {.l = l, .tape = l->tape, .program = program};
     e.steps.item = sizeof(fad_step);
     e.instructions.item = sizeof(fad_instruction);
     e.scalars.item = sizeof(fad_scalar_instruction);
+    e.repeats.item = sizeof(fad_repeated);
     e.affines.item = sizeof(fad_affine);
     e.numbers.item = sizeof(int64_t);
     e.guards.item = sizeof(fad_guard);
@@ -1064,19 +949,21 @@ fad_status fad_lower_emit(fad_lowering *l, const uint32_t *order, const char *se
     e.constants.item = 1;
     e.scalar_constants.item = sizeof(double);
     e.strip_last.item = sizeof(uint32_t);
+    e.stashes.item = sizeof(fad_stash);
     fad_status status = table(&e, &e.last, sizeof *e.last, 0), ignored = FAD_OK;
     if (status == FAD_OK)
         status = table(&e, &e.where, sizeof *e.where, 0);
     if (status == FAD_OK)
         status = table(&e, &e.state, 1, 0);
     if (status == FAD_OK)
-        status = table(&e, &e.strip, sizeof *e.strip, 0);
+        status = table(&e, &e.place, sizeof *e.place, 0);
     if (status == FAD_OK)
-        status = table(&e, &e.strip_region, sizeof *e.strip_region, 0xff);
+        status = table(&e, &e.place_region, sizeof *e.place_region, 0xff);
     if (status == FAD_OK)
         status = emit_all(&e, order, seen);
-    list *all[] = {&e.steps,  &e.instructions,   &e.scalars,    &e.affines,   &e.numbers,          &e.guards,
-                   &e.calls,  &e.call_arguments, &e.call_forms, &e.constants, &e.scalar_constants, &e.strip_last};
+    fad_records *all[] = {&e.steps,   &e.instructions, &e.scalars,        &e.repeats,    &e.affines,
+                          &e.numbers, &e.guards,       &e.calls,          &e.call_arguments, &e.call_forms,
+                          &e.constants, &e.scalar_constants, &e.strip_last, &e.stashes};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         fad_resize(l->tape, all[i]->data, all[i]->capacity * all[i]->item, 0, &ignored);
     return status;

@@ -36,6 +36,15 @@ fad_status fad_program_bind(fad_program *p)
     return FAD_OK;
 }
 
+size_t fad_program_repeat_bytes(const fad_program *p)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].kind == FAD_STEP_REPEAT && fad_repeat_bytes(p->steps[i].count) > most)
+            most = fad_repeat_bytes(p->steps[i].count);
+    return most;
+}
+
 void fad_program_destroy(fad_program *p)
 {
     if (!p)
@@ -52,6 +61,7 @@ void fad_program_destroy(fad_program *p)
     FREE(instructions, p->instruction_count);
     FREE(bound, p->instruction_count);
     FREE(scalars, p->scalar_count);
+    FREE(repeats, p->repeat_count);
     FREE(affines, p->affine_count);
     FREE(numbers, p->number_count);
     FREE(guards, p->guard_count);

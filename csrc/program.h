@@ -84,9 +84,28 @@ typedef struct {
     uint32_t to, a, b, c;
 } fad_scalar_instruction;
 
+/* A number of a REPEAT step: at `offset` of its base in the first iteration, and `stride` bytes further in each. */
+typedef struct {
+    uint32_t base;
+    uint32_t unused;
+    uint64_t offset;     /* bytes, a multiple of 8 */
+    int64_t stride;      /* bytes, a multiple of 8; 0 or negative too */
+} fad_moving;
+
+/* An instruction of a REPEAT step: an element-wise op (POS copies) or FAD_SCALAR_MUL_ADD .. SUB_MUL, on numbers
+ * anywhere. A result is always written, before the next instruction begins. */
+typedef struct {
+    uint16_t op;
+    uint8_t count;       /* operands */
+    uint8_t chained;     /* bit k: operand k is the result of the instruction before (of the first one: of the last) */
+    uint32_t unused;
+    fad_moving to, operands[3];
+} fad_repeated;
+
 typedef enum {
     FAD_STEP_REGION,
     FAD_STEP_SCALARS,
+    FAD_STEP_REPEAT,     /* `n` times the repeated instructions, each time at the next places */
     FAD_STEP_ZERO,       /* zeros: one argument, `n` bytes */
     FAD_STEP_MATMUL,     /* stacks of matrices: x, y, result */
     FAD_STEP_CUMSUM,
@@ -100,8 +119,8 @@ typedef enum {
 typedef struct {
     uint16_t kind;
     uint16_t dtype;
-    uint32_t first, count;  /* instructions, scalar instructions, guards; of CALL: the call */
-    uint64_t n;             /* length of the range; of ZERO: bytes */
+    uint32_t first, count;  /* instructions, scalar or repeated instructions, guards; of CALL: the call */
+    uint64_t n;             /* length of the range; of REPEAT: iterations; of ZERO: bytes */
     uint32_t strip;         /* elements a strip */
     uint32_t strips;        /* temporaries */
     uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM, SUM: shapes and strides */
@@ -140,6 +159,7 @@ typedef struct fad_program {
     fad_instruction *instructions;
     fad_bound_loop *bound;          /* the inner loop of each instruction */
     fad_scalar_instruction *scalars;
+    fad_repeated *repeats;
     fad_affine *affines;
     int64_t *numbers;
     fad_guard *guards;
@@ -147,21 +167,28 @@ typedef struct fad_program {
     fad_argument *call_arguments;
     double *scalar_constants;       /* copied to the start of every workspace */
     char *constants;
-    size_t input_count, output_count, call_form_count, step_count, instruction_count, scalar_count, affine_count;
+    size_t input_count, output_count, call_form_count, step_count, instruction_count, scalar_count, repeat_count;
+    size_t affine_count;
     size_t number_count, guard_count, call_count, call_argument_count, scalar_constant_count, constant_bytes;
     size_t workspace_bytes;         /* without the strips */
     size_t strip_bytes;
+    size_t repeat_bytes;            /* fad_program_repeat_bytes() */
     size_t node_count;              /* of the trace that was lowered */
     bool strict;
 } fad_program;
 
 enum { FAD_CACHE_LINE = 64 };
 
+/* Room of a run for a REPEAT step of `count` instructions: where they are in the iteration at hand. */
+static inline size_t fad_repeat_bytes(size_t count) { return (count + 1) * (5 + 4 * 2) * sizeof(int64_t); }
+
 /* Makes the program of a trace (whose nodes are marked as dynamic or not). Guards expect the values that `seen` holds:
  * for each guard the bytes, one after the other, each from a multiple of 8 on. */
 fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_program **out);
 /* Binds instructions to inner loops. */
 fad_status fad_program_bind(fad_program *program);
+/* fad_repeat_bytes() of the longest REPEAT step. */
+size_t fad_program_repeat_bytes(const fad_program *program);
 void fad_program_destroy(fad_program *program);
 
 /* Puts the constants into fresh memory of fad_program_bytes() bytes, aligned to a cache line. */

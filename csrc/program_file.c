@@ -1,6 +1,6 @@
 /* program_file.c: a program as bytes, and back.
  *
- * All numbers are little-endian and follow each other without gaps. Version 1:
+ * All numbers are little-endian and follow each other without gaps. Version 1, and 2 where something repeats:
  *
  *   at   bytes
  *    0    8    89 'F' 'A' 'D' 0d 0a 1a 0a: neither text, nor changed by a transfer as text
@@ -14,7 +14,8 @@
  *   56   12x8  how many of each, in this order: words (bytes), inputs, outputs, numbers, affine places, guards,
  *              instructions, scalar instructions, steps, scalar constants, constants (bytes), and words once more: the
  *              number of them
- *  152         the lists, in that order:
+ *  152    8    of version 2: how many repeated instructions
+ *  152 or 160  the lists, in that order:
  *              word                 u8 length, letters
  *              input, output        u8 type, u32 ndim, u32 first of its dims in the numbers, u64 bytes
  *              number               i64
@@ -26,6 +27,8 @@
  *                                   3 arguments
  *              scalar constant      f64
  *              constants            bytes
+ *              repeated instruction u16 word, u8 operands, u8 those that are the result before, result, 3 operands
+ *   result and operands of those: u32 base, u64 offset, i64 stride
  *   argument: u8 place ('s' strip, 'm' memory, 'f' fixed), u8 type, u32 base, u64 offset
  *   type: NumPy's letter, 'd' f64, 'f' f32, 'q' i64, '?' bool
  *
@@ -36,15 +39,15 @@
 
 #include "program.h"
 
-enum { VERSION = 1, CRC_FROM = 16, HEADER = 152, LONGEST_WORD = 31 };
+enum { CRC_FROM = 16, HEADER = 152, LONGEST_WORD = 31 };
 
 static const unsigned char MAGIC[8] = {0x89, 'F', 'A', 'D', '\r', '\n', 0x1a, '\n'};
 static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[] = {"region", "scalars", "zero", "matmul", "cumsum", "extremum", "sum",
-                                    "call",   "guards"};
+static const char *const STEPS[] = {"region",   "scalars", "repeat", "zero",  "matmul",
+                                    "cumsum", "extremum", "sum", "call", "guards"};
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
 static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",
@@ -76,9 +79,9 @@ static int word_of_instruction(const fad_instruction *i)
     return i->code == FAD_DO_OP ? FIRST_OP + i->op : FIRST_CODE + i->code;
 }
 
-static int word_of_scalar(const fad_scalar_instruction *i)
+static int word_of_scalar(int op)
 {
-    return i->op < FAD_ELEMENTWISE_COUNT ? FIRST_OP + i->op : FIRST_SCALAR + i->op - FAD_ELEMENTWISE_COUNT;
+    return op < FAD_ELEMENTWISE_COUNT ? FIRST_OP + op : FIRST_SCALAR + op - FAD_ELEMENTWISE_COUNT;
 }
 
 /* --- bytes --- */
@@ -194,15 +197,38 @@ static void instruction(codec *c, void *record)
         argument(c, &i->arguments[k]);
 }
 
+static uint16_t scalar_op(codec *c, int op)
+{
+    int w = word(c, c->reading ? 0 : word_of_scalar(op), FIRST_SCALAR, FIRST_OP, true);
+    return (uint16_t)(w < FIRST_OP ? w - FIRST_SCALAR + FAD_ELEMENTWISE_COUNT : w - FIRST_OP);
+}
+
 static void scalar(codec *c, void *record)
 {
     fad_scalar_instruction *i = record;
-    int w = word(c, c->reading ? 0 : word_of_scalar(i), FIRST_SCALAR, FIRST_OP, true);
-    i->op = (uint16_t)(w < FIRST_OP ? w - FIRST_SCALAR + FAD_ELEMENTWISE_COUNT : w - FIRST_OP);
+    i->op = scalar_op(c, i->op);
     U32(i->to);
     U32(i->a);
     U32(i->b);
     U32(i->c);
+}
+
+static void moving(codec *c, fad_moving *m)
+{
+    U32(m->base);
+    U64(m->offset);
+    m->stride = (int64_t)exchange(c, (uint64_t)m->stride, 8);
+}
+
+static void repeated(codec *c, void *record)
+{
+    fad_repeated *i = record;
+    i->op = scalar_op(c, i->op);
+    U8(i->count);
+    U8(i->chained);
+    moving(c, &i->to);
+    for (int k = 0; k < 3; k++)
+        moving(c, &i->operands[k]);
 }
 
 static void step(codec *c, void *record)
@@ -243,9 +269,10 @@ static const list lists[] = {
     LIST("step", step, 73, steps, step_count),
     LIST("scalar constant", number, 8, scalar_constants, scalar_constant_count),
     LIST("constant", NULL, 1, constants, constant_bytes),
+    LIST("repeated instruction", repeated, 84, repeats, repeat_count),
 };
 
-enum { LISTS = sizeof lists / sizeof *lists };
+enum { LISTS = sizeof lists / sizeof *lists, REPEATED = LISTS - 1 };
 
 static size_t count_of(const fad_program *p, const list *l) { return *(const size_t *)((const char *)p + l->count); }
 
@@ -280,10 +307,14 @@ static void header_fields(codec *c, header *h)
     U64(h->strip_bytes);
     U64(h->options);
     U64(h->word_bytes);
-    for (int i = 0; i < LISTS; i++)
+    for (int i = 0; i < REPEATED; i++)
         U64(h->counts[i]);
     U64(h->words);
+    if (h->version > 1)
+        U64(h->counts[REPEATED]);
 }
+
+static size_t header_bytes(uint32_t version) { return version > 1 ? HEADER + 8 : HEADER; }
 
 static uint32_t crc32(const unsigned char *bytes, size_t size)
 {
@@ -324,7 +355,9 @@ static size_t collect_words(codec *c, const fad_program *p)
     for (size_t i = 0; i < p->instruction_count; i++)
         use_word(c, word_of_instruction(&p->instructions[i]));
     for (size_t i = 0; i < p->scalar_count; i++)
-        use_word(c, word_of_scalar(&p->scalars[i]));
+        use_word(c, word_of_scalar(p->scalars[i].op));
+    for (size_t i = 0; i < p->repeat_count; i++)
+        use_word(c, word_of_scalar(p->repeats[i].op));
     for (size_t i = 0; i < c->word_count; i++)
         bytes += 1 + strlen(spelled(c->in_order[i]));
     return bytes;
@@ -346,6 +379,7 @@ static void write_list(codec *c, const fad_program *p, const list *l)
         fad_form form;
         fad_instruction instruction;
         fad_scalar_instruction scalar;
+        fad_repeated repeated;
         fad_step step;
         fad_guard guard;
     } copy;
@@ -365,13 +399,13 @@ static void write_list(codec *c, const fad_program *p, const list *l)
 fad_status fad_program_write(const fad_program *p, char *to, size_t room, size_t *size)
 {
     codec c = {.reading = false};
-    header h = {.version = VERSION, .nodes = p->node_count, .workspace_bytes = p->workspace_bytes,
+    header h = {.version = p->repeat_count ? 2 : 1, .nodes = p->node_count, .workspace_bytes = p->workspace_bytes,
                 .strip_bytes = p->strip_bytes, .options = p->strict};
     if (p->call_count || !is_little_endian())
         return FAD_BAD_OPERAND;
     h.word_bytes = collect_words(&c, p);
     h.words = c.word_count;
-    h.length = HEADER + h.word_bytes;
+    h.length = header_bytes(h.version) + h.word_bytes;
     for (int i = 0; i < LISTS; i++) {
         h.counts[i] = count_of(p, &lists[i]);
         h.length += h.counts[i] * lists[i].stored;
@@ -417,11 +451,15 @@ static fad_status read_header(reader *r, header *h)
     if (r->size < HEADER)
         return refuse(r, "byte", r->size, "the file is truncated");
     r->c.from = r->bytes + sizeof MAGIC;
-    header_fields(&r->c, h);
-    if (h->version != VERSION) {
-        snprintf(fault->detail, sizeof fault->detail, "version %lu, not %d", (unsigned long)h->version, (int)VERSION);
+    uint32_t version = (uint32_t)exchange(&r->c, 0, 4);
+    if (version != 1 && version != 2) {
+        snprintf(fault->detail, sizeof fault->detail, "version %lu, not 1 or 2", (unsigned long)version);
         return refuse(r, "byte", 8, "the file has a version that cannot be read here");
     }
+    if (r->size < header_bytes(version))
+        return refuse(r, "byte", r->size, "the file is truncated");
+    r->c.from = r->bytes + sizeof MAGIC;
+    header_fields(&r->c, h);
     if (h->length > r->size)
         return refuse(r, "byte", r->size, "the file is truncated");
     if (h->length < r->size)
@@ -434,13 +472,13 @@ static fad_status read_header(reader *r, header *h)
 /* Nothing is allocated before the counts are known to add up to the bytes that are there. */
 static fad_status check_counts(reader *r, const header *h)
 {
-    uint64_t left = r->size - HEADER;
+    uint64_t left = r->size - header_bytes(h->version);
     if (h->word_bytes > left)
         return refuse(r, "byte", 56, "the words are longer than the file");
     left -= h->word_bytes;
     for (int i = 0; i < LISTS; i++) {
         if (h->counts[i] > left / lists[i].stored)
-            return refuse(r, "byte", 64 + 8 * (size_t)i, "a list is longer than the file");
+            return refuse(r, "byte", i == REPEATED ? HEADER : 64 + 8 * (size_t)i, "a list is longer than the file");
         left -= h->counts[i] * lists[i].stored;
     }
     if (left)
@@ -514,7 +552,7 @@ static fad_status read_list(reader *r, fad_program *p, const list *l, uint64_t c
 
 static fad_status read_program(reader *r, fad_program *p)
 {
-    header h;
+    header h = {0};
     fad_status status = read_header(r, &h);
     if (status == FAD_OK)
         status = check_counts(r, &h);
@@ -527,6 +565,7 @@ static fad_status read_program(reader *r, fad_program *p)
     p->node_count = (size_t)h.nodes;
     p->workspace_bytes = (size_t)h.workspace_bytes;
     p->strip_bytes = (size_t)h.strip_bytes;
+    p->repeat_bytes = fad_program_repeat_bytes(p);
     p->strict = h.options != 0;
     if (!fad_program_verify(p, r->fault))
         return FAD_BAD_OPERAND;

@@ -300,11 +300,41 @@ static const char *check_scalar(const fad_program *p, const fad_scalar_instructi
     return NULL;
 }
 
+/* All that a number of a REPEAT step is in, first iteration to last. */
+static const char *moving_range(const fad_program *p, const fad_step *step, const fad_moving *m, range *out)
+{
+    const uint64_t item = sizeof(double);
+    CHECK(memory_range(p, m->base, m->offset, item, item, out));
+    uint64_t all = memory_bytes(p, m->base);
+    uint64_t stride = m->stride < 0 ? 0 - (uint64_t)m->stride : (uint64_t)m->stride, times = step->n - 1;
+    REQUIRE(stride % item == 0, "a stride is not aligned to its type");
+    REQUIRE(stride == 0 || times <= all / stride, "it reaches beyond the memory of its base");
+    REQUIRE(stride * times <= (m->stride < 0 ? out->begin : all - out->end), "it reaches beyond the memory of its base");
+    if (m->stride < 0)
+        out->begin -= stride * times;
+    else
+        out->end += stride * times;
+    return NULL;
+}
+
+static const char *check_repeated(const fad_program *p, const fad_step *step, const fad_repeated *i)
+{
+    bool fused = i->op >= FAD_SCALAR_MUL_ADD && i->op <= FAD_SCALAR_SUB_MUL;
+    range r;
+    REQUIRE(i->op < FAD_ELEMENTWISE_COUNT || fused, "there is no such operation");
+    REQUIRE(i->count == (fused ? 3 : fad_ops[i->op].arity), "it has not as many operands as its operation");
+    REQUIRE(i->chained >> i->count == 0, "an operand that is not there is the result before");
+    for (int k = 0; k < i->count; k++)
+        CHECK(moving_range(p, step, &i->operands[k], &r));
+    CHECK(moving_range(p, step, &i->to, &r));
+    return writable(p, &r);
+}
+
 /* --- steps --- */
 
 /* What has been run so far: every instruction belongs to one step, in order. */
 typedef struct {
-    uint64_t instructions, scalars, guards, calls;
+    uint64_t instructions, scalars, repeats, guards, calls;
 } progress;
 
 static const char *check_span(const fad_step *step, uint64_t *done, size_t count)
@@ -335,6 +365,19 @@ static const char *check_scalars(const fad_program *p, const fad_step *step, uin
         fault->at = i;
         fault->part = "scalar instruction";
         CHECK(check_scalar(p, &p->scalars[i]));
+    }
+    return NULL;
+}
+
+static const char *check_repeat(const fad_program *p, const fad_step *step, uint64_t *done, fad_fault *fault)
+{
+    CHECK(check_span(step, done, p->repeat_count));
+    REQUIRE(step->count > 0 && step->n > 0, "nothing is repeated, or not once");
+    REQUIRE(p->repeat_bytes >= fad_repeat_bytes(step->count), "its instructions have no room");
+    for (size_t i = step->first; i < *done; i++) {
+        fault->at = i;
+        fault->part = "repeated instruction";
+        CHECK(check_repeated(p, step, &p->repeats[i]));
     }
     return NULL;
 }
@@ -478,6 +521,8 @@ static const char *check_step(const fad_program *p, const fad_step *step, progre
         return check_region(p, step, &done->instructions, fault);
     case FAD_STEP_SCALARS:
         return check_scalars(p, step, &done->scalars, fault);
+    case FAD_STEP_REPEAT:
+        return check_repeat(p, step, &done->repeats, fault);
     case FAD_STEP_ZERO:
         return check_zero(p, step);
     case FAD_STEP_MATMUL:
@@ -501,7 +546,8 @@ static const char *check_step(const fad_program *p, const fad_step *step, progre
 static const char *check_sizes(const fad_program *p)
 {
     const size_t counts[] = {p->input_count,  p->output_count, p->step_count, p->instruction_count,   p->scalar_count,
-                             p->affine_count, p->number_count, p->guard_count, p->scalar_constant_count, p->call_count};
+                             p->repeat_count, p->affine_count, p->number_count, p->guard_count,
+                             p->scalar_constant_count, p->call_count};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         REQUIRE(counts[i] < UINT32_MAX / 2, "it has too many parts");
     REQUIRE(p->workspace_bytes % sizeof(double) == 0 && p->strip_bytes % sizeof(double) == 0,
@@ -514,7 +560,7 @@ static const char *check_sizes(const fad_program *p)
 
 static const char *check_program(const fad_program *p, fad_fault *fault)
 {
-    progress done = {0, 0, 0, 0};
+    progress done = {0, 0, 0, 0, 0};
     fault->part = "program";
     fault->at = 0;
     CHECK(check_sizes(p));
@@ -534,7 +580,7 @@ static const char *check_program(const fad_program *p, fad_fault *fault)
     fault->part = "program";
     fault->at = 0;
     REQUIRE(done.instructions == p->instruction_count && done.scalars == p->scalar_count &&
-                done.guards == p->guard_count && done.calls == p->call_count,
+                done.repeats == p->repeat_count && done.guards == p->guard_count && done.calls == p->call_count,
             "some of its instructions or guards belong to no step");
     REQUIRE(fad_program_work(p) <= MOST_WORK, "it would run for months");
     return NULL;
@@ -574,6 +620,7 @@ static uint64_t step_work(const fad_program *p, const fad_step *step)
     uint64_t work = 1;
     switch (step->kind) {
     case FAD_STEP_REGION:
+    case FAD_STEP_REPEAT:
         return times(step->n, (uint64_t)step->count + 1);
     case FAD_STEP_ZERO:
         return step->n / sizeof(double);

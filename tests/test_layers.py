@@ -56,7 +56,12 @@ program.h: trace.h
 program.c: kernels.h
 lower.h:   program.h
 lower.c:   lower.h try.h
-lower_emit.c: lower.h array.h try.h
+lower_emit.h: lower.h
+lower_emit.c: lower_emit.h array.h try.h
+lower_scalars.c: lower_emit.h try.h
+lower_period.c: lower_emit.h try.h
+lower_repeat.c: lower_emit.h try.h
+lower_demand.c: lower_emit.h
 lower_fuse.c: lower.h
 program_verify.c: kernels.h
 program_file.c: program.h
@@ -68,6 +73,7 @@ exec.c:    exec.h array.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
+exec_repeat.c: exec.h scalar.h ops.def
 fastad.h:  program.h loop.h tape.h record.h update.h sweep.h emit.h batch.h trace.h pass.h
 pass_reassociate.c: fastad.h try.h
 roll.h:    trace.h

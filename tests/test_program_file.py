@@ -161,9 +161,48 @@ def test_golden_file():
 
 def test_the_format_is_that_of_the_golden_file():
     """Whoever changes the format changes its number, and adds a golden file of it."""
-    (golden,) = GOLDEN.glob("*.fad")
-    version = struct.unpack("<I", program_of_everything().to_bytes()[8:12])
-    assert golden.name == f"version-{version[0]}.fad"
+    golden = sorted(path.name for path in GOLDEN.glob("*.fad"))
+    programs = program_of_everything(), program_of_a_loop()
+    versions = [struct.unpack("<I", program.to_bytes()[8:12])[0] for program in programs]
+    assert golden == [f"version-{version}.fad" for version in versions]
+
+
+def recurrence(x):
+    y, z = x[0], x[1]
+    for k in range(2, 100):
+        y = y * 0.5 + np.sin(z + x[k % 7])
+        z = z - y * x[k]
+    return y * z
+
+
+LOOP_POINT = np.cos(np.arange(100.0))
+
+
+def program_of_a_loop():
+    return fad.value_and_grad(fad.compile(recurrence)).program(LOOP_POINT)
+
+
+def test_golden_file_of_a_loop():
+    """A file of version 2."""
+    data = (GOLDEN / "version-2.fad").read_bytes()
+    program = fad.Program.from_bytes(data)
+    assert program.to_bytes() == data
+    assert "repeat" in program.text()
+    value, gradient = program(LOOP_POINT)
+    expected = fad.value_and_grad(recurrence)(LOOP_POINT)
+    np.testing.assert_allclose(value, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(gradient, expected[1], rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("at", "new", "message"),
+    [
+        (152, b"\xff" * 8, "byte 152: a list is longer than the file"),
+        (8, b"\1", "the lists are shorter than the file"),
+    ],
+)
+def test_damaged_files_of_loops(at, new, message):
+    assert message in refusal(sealed(changed(program_of_a_loop().to_bytes(), at, new)))
 
 
 # --- copies and pickles -------------------------------------------------------------------------
@@ -265,7 +304,7 @@ def refusal(data):
         (lambda data: data[:60], "byte 60: the file is truncated"),
         (lambda data: data[:-1], "the file is truncated"),
         (lambda data: data + b"\0", "the file goes on behind its end"),
-        (lambda data: changed(data, 8, b"\x07"), "(version 7, not 1)"),
+        (lambda data: changed(data, 8, b"\x07"), "(version 7, not 1 or 2)"),
         (
             lambda data: changed(data, 300, b"\xff\xff"),
             "byte 12: the checksum is not that of the file",

@@ -168,6 +168,7 @@ cdef extern from "fastad.h" nogil:
         FAD_DO_ADD
         FAD_STEP_REGION
         FAD_STEP_SCALARS
+        FAD_STEP_REPEAT
         FAD_STEP_ZERO
         FAD_STEP_MATMUL
         FAD_STEP_CUMSUM
@@ -199,6 +200,16 @@ cdef extern from "fastad.h" nogil:
         uint32_t a
         uint32_t b
         uint32_t c
+    ctypedef struct fad_moving:
+        uint32_t base
+        uint64_t offset
+        int64_t stride
+    ctypedef struct fad_repeated:
+        uint16_t op
+        uint8_t count
+        uint8_t chained
+        fad_moving to
+        fad_moving operands[3]
     ctypedef struct fad_step:
         uint16_t kind
         uint16_t dtype
@@ -231,11 +242,12 @@ cdef extern from "fastad.h" nogil:
         fad_instruction *instructions
         fad_step *steps
         fad_scalar_instruction *scalars
+        fad_repeated *repeats
         fad_affine *affines
         int64_t *numbers
         fad_guard *guards
         char *constants
-        size_t input_count, output_count, step_count, instruction_count, scalar_count, guard_count, call_count
+        size_t input_count, output_count, step_count, instruction_count, scalar_count, repeat_count, guard_count, call_count
         fad_call *calls
         fad_argument *call_arguments
         size_t workspace_bytes, strip_bytes, constant_bytes, node_count

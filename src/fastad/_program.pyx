@@ -256,6 +256,12 @@ cdef class Trace:
         return program
 
 
+cdef str scalar_name(uint16_t op):
+    if op < FAD_ELEMENTWISE_COUNT:
+        return fad_ops[op].name.decode()
+    return ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")[op - FAD_ELEMENTWISE_COUNT]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Programs
 
@@ -325,8 +331,8 @@ cdef class Program:
 
     @property
     def scalars(self):
-        """Instructions of the scalar interpreter."""
-        return self.program.scalar_count
+        """Instructions of the scalar interpreter; those of a repeated body count once."""
+        return self.program.scalar_count + self.program.repeat_count
 
     @property
     def steps(self):
@@ -367,11 +373,10 @@ cdef class Program:
             far = f"{self.base_name(s.a)}+{(<uint64_t>s.b << 32) + s.c}"
             return f"w{s.to} = {far}\n" if s.op == FAD_SCALAR_LOAD else f"{far} = w{s.to}\n"
         if s.op < FAD_ELEMENTWISE_COUNT:
-            name, count = fad_ops[s.op].name.decode(), fad_ops[s.op].arity
+            count = fad_ops[s.op].arity
         else:
-            name = ("", "", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")[s.op - FAD_ELEMENTWISE_COUNT]
             count = 3 if s.op >= FAD_SCALAR_MUL_ADD else 1
-        return f"w{s.to} = {name} {', '.join([f'w{k}' for k in (s.a, s.b, s.c)[:count]])}\n"
+        return f"w{s.to} = {scalar_name(s.op)} {', '.join([f'w{k}' for k in (s.a, s.b, s.c)[:count]])}\n"
 
     cdef str base_name(self, uint32_t base):
         cdef size_t inputs = self.program.input_count
@@ -383,9 +388,18 @@ cdef class Program:
             return f"in{base - FAD_FIRST_INPUT}"
         return f"out{base - FAD_FIRST_INPUT - inputs}"
 
+    cdef str moving_text(self, fad_moving *at):
+        return f"{self.base_name(at.base)}+{at.offset}" + (f"{at.stride:+d}i" if at.stride else "")
+
+    cdef str repeated_text(self, fad_repeated *at):
+        cdef int k
+        cdef str name = scalar_name(at.op)
+        operands = [("=" if at.chained >> k & 1 else "") + self.moving_text(&at.operands[k]) for k in range(at.count)]
+        return f"{self.moving_text(&at.to)} = {name} {', '.join(operands)}\n"
+
     cdef str step_text(self, fad_step *step):
         cdef size_t i
-        cdef str kind = ("region", "scalars", "zero", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
+        cdef str kind = ("region", "scalars", "repeat", "zero", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
         if step.kind == FAD_STEP_REGION:
             lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
             for i in range(step.first, step.first + step.count):
@@ -395,6 +409,11 @@ cdef class Program:
             lines = [f"scalars, {step.count} instructions\n"]
             for i in range(step.first, step.first + step.count):
                 lines.append("  " + self.scalar_text(&self.program.scalars[i]))
+            return "".join(lines)
+        if step.kind == FAD_STEP_REPEAT:
+            lines = [f"repeat {step.n} times {step.count} instructions\n"]
+            for i in range(step.first, step.first + step.count):
+                lines.append("  " + self.repeated_text(&self.program.repeats[i]))
             return "".join(lines)
         if step.kind == FAD_STEP_ZERO:
             return f"zero {step.n} bytes of {self.start(&step.arguments[0])}\n"
@@ -477,6 +496,8 @@ cdef class Program:
                 self.instruction_memory(step, &self.program.instructions[i], reads, writes)
             elif step.kind == FAD_STEP_SCALARS:
                 self.scalar_memory(&self.program.scalars[i], reads, writes)
+            elif step.kind == FAD_STEP_REPEAT:
+                self.repeated_memory(step, &self.program.repeats[i], reads, writes)
             elif step.kind == FAD_STEP_GUARDS:
                 g = &self.program.guards[i]
                 reads.append((self.base_name(g.base), g.offset, g.offset + g.size))
@@ -524,6 +545,16 @@ cdef class Program:
         inside = set([begin for _, begin, _ in writes])
         reads += [("work", 8 * k, 8 * k + 8) for k in (s.a, s.b, s.c)[:count] if 8 * k not in inside]
         writes.append(("work", 8 * s.to, 8 * s.to + 8))
+        return 0
+
+    cdef tuple moving_span(self, fad_step *step, fad_moving *at):
+        moved = at.stride * (<int64_t>step.n - 1)
+        return self.base_name(at.base), at.offset + min(moved, 0), at.offset + max(moved, 0) + 8
+
+    cdef int repeated_memory(self, fad_step *step, fad_repeated *at, list reads, list writes) except -1:
+        cdef int k
+        reads += [self.moving_span(step, &at.operands[k]) for k in range(at.count)]
+        writes.append(self.moving_span(step, &at.to))
         return 0
 
     cdef int call_memory(self, fad_call *call, list reads, list writes) except -1:
