@@ -273,7 +273,7 @@ class _Stages:
             trace.verify()
 
     def through(self, trace):
-        """The trace after all passes; a long one that does not roll is simple, and keeps its order."""
+        """The trace after all passes; one that does not roll keeps its order after the first."""
         for name in STRICT_PASSES if self.strict else PASSES:
             after = trace.through(name, self.strict)
             self.show(name, after)
