@@ -126,7 +126,8 @@ fad_status fad_emit_constant(fad_emitter *e, const void *bytes, size_t size, uin
         to->capacity = larger;
     }
     char *data = to->data;
-    memset(data + to->count, 0, (size_t)begin - to->count);
+    if (begin > to->count)
+        memset(data + to->count, 0, (size_t)begin - to->count);
     if (size)
         memcpy(data + begin, bytes, size);
     to->count = (size_t)begin + size;
