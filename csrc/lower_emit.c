@@ -698,22 +698,27 @@ static fad_argument dense_memory(const fad_emitter *e, uint32_t node)
     return fad_emit_memory(e, e->l->root[at], fad_lower_window(e->l, at).offset);
 }
 
-/* numbers: ndim, then the dims, of each array in turn. */
+/* A step over dense arrays, the last of them its result. numbers: ndim, then the dims, of each in turn. */
+static fad_status emit_arrays(fad_emitter *e, fad_step *step, int count, const uint32_t *arrays)
+{
+    TRY(fad_emit_make_room(e, arrays[count - 1]));
+    for (int k = 0; k < count; k++) {
+        const fad_shape *shape = fad_lower_shape(e->l, arrays[k]);
+        int64_t ndim = shape->ndim;
+        step->arguments[k] = dense_memory(e, arrays[k]);
+        TRY(fad_emit_push(e, &e->numbers, &ndim));
+        TRY(push_shape(e, shape));
+    }
+    return fad_emit_push(e, &e->steps, step);
+}
+
 static fad_status emit_matmul(fad_emitter *e, uint32_t node)
 {
     const fad_node *n = &e->tape->nodes[node];
     uint32_t arrays[3] = {n->a, n->b, node};
     fad_step step = {.kind = FAD_STEP_MATMUL, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .numbers = (uint32_t)e->numbers.count};
-    TRY(fad_emit_make_room(e, node));
-    for (int k = 0; k < 3; k++) {
-        const fad_shape *shape = fad_lower_shape(e->l, arrays[k]);
-        int64_t ndim = shape->ndim;
-        step.arguments[k] = dense_memory(e, arrays[k]);
-        TRY(fad_emit_push(e, &e->numbers, &ndim));
-        TRY(push_shape(e, shape));
-    }
-    return fad_emit_push(e, &e->steps, &step);
+    return emit_arrays(e, &step, 3, arrays);
 }
 
 /* numbers: elements before the axis, along it, after it; whether backwards. */
@@ -735,21 +740,13 @@ static fad_status emit_cumsum(fad_emitter *e, uint32_t node)
     return fad_emit_push(e, &e->steps, &step);
 }
 
-/* EXTREMUM or SUM. numbers: ndim, then the dims, of operand and result. */
+/* EXTREMUM or SUM. */
 static fad_status emit_reduction(fad_emitter *e, uint32_t node, int kind)
 {
     uint32_t arrays[2] = {e->tape->nodes[node].a, node};
     fad_step step = {.kind = (uint16_t)kind, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .first = e->tape->nodes[node].op == FAD_MAX_TO, .numbers = (uint32_t)e->numbers.count};
-    TRY(fad_emit_make_room(e, node));
-    for (int k = 0; k < 2; k++) {
-        const fad_shape *shape = fad_lower_shape(e->l, arrays[k]);
-        int64_t ndim = shape->ndim;
-        step.arguments[k] = dense_memory(e, arrays[k]);
-        TRY(fad_emit_push(e, &e->numbers, &ndim));
-        TRY(push_shape(e, shape));
-    }
-    return fad_emit_push(e, &e->steps, &step);
+    return emit_arrays(e, &step, 2, arrays);
 }
 
 static fad_status new_form(fad_emitter *e, uint32_t node, fad_form *out)
