@@ -360,6 +360,10 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, size_t *f
         case FAD_STEP_SCALARS:
             fad_run_scalars(p->scalars + step->first, step->count, bases);
             break;
+        case FAD_STEP_GROUPS:
+            fad_run_groups(p->groups + step->first, step->count, p->group_bound + step->first, p->places,
+                           (double *)bases[FAD_IN_WORKSPACE]);
+            break;
         case FAD_STEP_REPEAT:
             status = fad_run_repeat(p->repeats + step->first, step->count, step->n, bases, m.strips + p->strip_bytes);
             break;

@@ -883,6 +883,8 @@ static fad_status finish(fad_emitter *e)
     KEEP(e->instructions, instructions, instruction_count);
     KEEP(e->scalars, scalars, scalar_count);
     KEEP(e->repeats, repeats, repeat_count);
+    KEEP(e->groups, groups, group_count);
+    KEEP(e->places, places, place_count);
     KEEP(e->affines, affines, affine_count);
     KEEP(e->numbers, numbers, number_count);
     KEEP(e->guards, guards, guard_count);
@@ -938,6 +940,8 @@ fad_status fad_lower_emit(fad_lowering *l, const uint32_t *order, const char *se
     e.instructions.item = sizeof(fad_instruction);
     e.scalars.item = sizeof(fad_scalar_instruction);
     e.repeats.item = sizeof(fad_repeated);
+    e.groups.item = sizeof(fad_group);
+    e.places.item = sizeof(uint32_t);
     e.affines.item = sizeof(fad_affine);
     e.numbers.item = sizeof(int64_t);
     e.guards.item = sizeof(fad_guard);
@@ -961,7 +965,7 @@ fad_status fad_lower_emit(fad_lowering *l, const uint32_t *order, const char *se
         status = emit_all(&e, order, seen);
     fad_records *all[] = {&e.steps,   &e.instructions, &e.scalars,        &e.repeats,    &e.affines,
                           &e.numbers, &e.guards,       &e.calls,          &e.call_arguments, &e.call_forms,
-                          &e.constants, &e.scalar_constants, &e.strip_last, &e.stashes};
+                          &e.constants, &e.scalar_constants, &e.strip_last, &e.stashes, &e.groups,      &e.places};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         fad_resize(l->tape, all[i]->data, all[i]->capacity * all[i]->item, 0, &ignored);
     return status;

@@ -36,7 +36,7 @@ typedef struct {
     uint64_t top;              /* of the workspace */
     uint64_t partial;          /* where the partial sum at hand is */
     fad_free_block *scalars_free, *blocks_free[FAD_SIZE_CLASSES], *spare_blocks;
-    fad_records steps, instructions, scalars, repeats, affines, numbers, guards, calls, call_arguments, call_forms,
+    fad_records steps, instructions, scalars, repeats, groups, places, affines, numbers, guards, calls, call_arguments, call_forms,
         constants, scalar_constants;
     fad_records strip_last;    /* of the region's strips: the last instruction that reads them */
     fad_records stashes;       /* memory of repeated scalars (lower_repeat.c) */
@@ -86,6 +86,7 @@ typedef struct {
 } fad_stretch;
 
 /* lower_scalars.c */
+fad_status fad_emit_item(fad_emitter *e, const fad_item *item);
 fad_status fad_emit_scalars(fad_emitter *e, const fad_region *r);
 /* Where a scalar node is: in its own place, or where it is loaded from. */
 fad_argument fad_emit_number(const fad_emitter *e, uint32_t node);
@@ -104,6 +105,18 @@ bool fad_entry_is_constant(const fad_emitter *e, uint32_t operand);
 /* lower_demand.c: the entries in another order; and, where that is used, new times for what is read in the block. */
 fad_status fad_sort_by_demand(const fad_emitter *e, const fad_entry *all, size_t count, fad_entry *sorted);
 void fad_note_sorted(const fad_emitter *e, const fad_entry *before, fad_entry *sorted, size_t count);
+
+/* A list of groups: sorted entries, and where each group ends. */
+typedef struct {
+    fad_entry *sorted;
+    uint32_t *ends;
+    size_t count;
+} fad_grouping;
+
+/* lower_groups.c: the entries in an order in which those of one op stand together, if that makes wide groups of most of
+ * them; otherwise `count` is 0. The caller gives the room: `entries` of each. */
+fad_status fad_find_groups(const fad_emitter *e, const fad_entry *entries, size_t count, fad_grouping *out);
+fad_status fad_emit_groups(fad_emitter *e, const fad_grouping *groups, size_t *scalars_before);
 
 /* lower_repeat.c: emits iterations begin .. begin+count-1 of a stretch as REPEAT steps as far as their operands are
  * affine; `*done` is how many iterations, 0 where the first is not worth it. */

@@ -1,10 +1,12 @@
-/* lower_scalars.c: a block of scalars, one instruction each; stretches that repeat become REPEAT steps. */
+/* lower_scalars.c: a block of scalars, one instruction each; stretches that repeat become REPEAT steps, and where little
+ * does, groups of one op GROUPS steps. */
 #include "lower_emit.h"
 #include "try.h"
 
 enum {
     SHORTEST_BLOCK = 64,   /* of which stretches are looked for */
     MANY = 512,            /* instructions: another order may do with less */
+    MOST_REPEATED = 2      /* the part of a block that REPEATs may save if it is to be in groups: one in so many */
 };
 
 /* --- operands --- */
@@ -106,7 +108,7 @@ static fad_status emit_op(fad_emitter *e, const fad_item *item)
     return fad_emit_scalar(e, op, e->where[item->node], units[0], units[1], units[2]);
 }
 
-static fad_status emit_item(fad_emitter *e, const fad_item *item)
+fad_status fad_emit_item(fad_emitter *e, const fad_item *item)
 {
     if (item->kind == FAD_ITEM_COMPUTE && e->tape->nodes[item->node].op != FAD_NSUM)
         return emit_op(e, item);
@@ -265,7 +267,7 @@ static fad_status emit_entries(fad_emitter *e, const fad_entry *all, size_t firs
         if (x->partial || adds_to_partial(all, x))
             TRY(emit_partial(e, all, x));
         else
-            TRY(emit_item(e, &e->l->items[x->item]));
+            TRY(fad_emit_item(e, &e->l->items[x->item]));
     }
     return FAD_OK;
 }
@@ -338,11 +340,33 @@ static fad_status find_stretches(fad_emitter *e, entries *block, fad_records *st
     return status;
 }
 
+/* A block in which little repeats, as groups; not `done`, and nothing emitted, where they are too narrow. */
+static fad_status emit_as_groups(fad_emitter *e, const entries *block, size_t *before, bool *done)
+{
+    fad_status status = FAD_OK, ignored;
+    entries sorted = {.e = e};
+    size_t bytes = block->count * sizeof(uint32_t);
+    fad_grouping groups = {.ends = fad_resize(e->tape, NULL, 0, bytes, &status)};
+    if (status == FAD_OK)
+        status = reserve(&sorted, block->count);
+    groups.sorted = sorted.all;
+    if (status == FAD_OK)
+        status = fad_find_groups(e, block->all, block->count, &groups);
+    *done = status == FAD_OK && groups.count;
+    if (*done) {
+        fad_note_sorted(e, block->all, groups.sorted, block->count);
+        status = fad_emit_groups(e, &groups, before);
+    }
+    fad_resize(e->tape, groups.ends, groups.ends ? bytes : 0, 0, &ignored);
+    fad_resize(e->tape, sorted.all, sorted.capacity * sizeof *sorted.all, 0, &ignored);
+    return status;
+}
+
 static fad_status emit_one_by_one(fad_emitter *e, const fad_region *r)
 {
     for (uint32_t i = r->first; i != FAD_NO_INDEX; i = e->l->items[i].next) {
         e->time++;
-        TRY(emit_item(e, &e->l->items[i]));
+        TRY(fad_emit_item(e, &e->l->items[i]));
     }
     return FAD_OK;
 }
@@ -361,7 +385,10 @@ fad_status fad_emit_scalars(fad_emitter *e, const fad_region *r)
         status = add_items(&block, r);
     if (status == FAD_OK)
         status = find_stretches(e, &block, &stretches);
-    if (status == FAD_OK)
+    bool done = false;
+    if (status == FAD_OK && instructions(block.count, &stretches) > block.count - block.count / MOST_REPEATED)
+        status = emit_as_groups(e, &block, &before, &done);
+    if (status == FAD_OK && !done)
         status = emit_block(e, &block, &stretches, &before);
     if (status == FAD_OK)
         status = fad_emit_flush_scalars(e, before);

@@ -1,27 +1,51 @@
 /* program.c: a program's inner loops and its end. */
 #include "kernels.h"
 
-/* Instructions before this one are what guards are computed by: they keep the recording's bits. */
-static size_t decided_by(const fad_program *p)
+/* Instructions, or groups, before this one are what guards are computed by: they keep the recording's bits. */
+static size_t decided_by(const fad_program *p, int kind)
 {
     size_t last = 0, guards = p->step_count;
     for (size_t i = 0; i < p->step_count; i++)
         if (p->steps[i].kind == FAD_STEP_GUARDS)
             guards = i;
     for (size_t i = 0; guards < p->step_count && i < guards; i++)
-        if (p->steps[i].kind == FAD_STEP_REGION)
+        if (p->steps[i].kind == kind)
             last = p->steps[i].first + (size_t)p->steps[i].count;
     return last;
 }
 
-fad_status fad_program_bind(fad_program *p)
+/* Groups have loops of their own, but for functions that a vector library computes faster, with other last bits. */
+static fad_status bind_groups(fad_program *p)
+{
+    if (p->group_count == 0)
+        return FAD_OK;
+    fad_bound_loop by_op[FAD_ELEMENTWISE_COUNT];
+    bool known[FAD_ELEMENTWISE_COUNT] = {false};
+    memset(by_op, 0, sizeof by_op);
+    p->group_bound = p->allocator.resize(p->allocator.context, NULL, 0, p->group_count * sizeof *p->group_bound);
+    if (!p->group_bound)
+        return FAD_NO_MEMORY;
+    memset(p->group_bound, 0, p->group_count * sizeof *p->group_bound);
+    for (size_t i = p->strict ? p->group_count : decided_by(p, FAD_STEP_GROUPS); i < p->group_count; i++) {
+        int op = p->groups[i].op;
+        if (op >= FAD_ELEMENTWISE_COUNT)
+            continue;
+        if (!known[op] && !fad_vector_loop(op, &by_op[op]))
+            by_op[op].loop = NULL;
+        known[op] = true;
+        p->group_bound[i] = by_op[op];
+    }
+    return FAD_OK;
+}
+
+static fad_status bind_instructions(fad_program *p)
 {
     if (p->instruction_count == 0)
         return FAD_OK;
     p->bound = p->allocator.resize(p->allocator.context, NULL, 0, p->instruction_count * sizeof *p->bound);
     if (!p->bound)
         return FAD_NO_MEMORY;
-    size_t decided = decided_by(p);
+    size_t decided = decided_by(p, FAD_STEP_REGION);
     for (size_t i = 0; i < p->instruction_count; i++) {
         const fad_instruction *at = &p->instructions[i];
         fad_bound_loop none = {NULL, NULL};
@@ -34,6 +58,12 @@ fad_status fad_program_bind(fad_program *p)
             return FAD_BAD_OPERAND;
     }
     return FAD_OK;
+}
+
+fad_status fad_program_bind(fad_program *p)
+{
+    fad_status status = bind_instructions(p);
+    return status == FAD_OK ? bind_groups(p) : status;
 }
 
 size_t fad_program_repeat_bytes(const fad_program *p)
@@ -62,6 +92,9 @@ void fad_program_destroy(fad_program *p)
     FREE(bound, p->instruction_count);
     FREE(scalars, p->scalar_count);
     FREE(repeats, p->repeat_count);
+    FREE(groups, p->group_count);
+    FREE(group_bound, p->group_count);
+    FREE(places, p->place_count);
     FREE(affines, p->affine_count);
     FREE(numbers, p->number_count);
     FREE(guards, p->guard_count);

@@ -84,6 +84,21 @@ typedef struct {
     uint32_t to, a, b, c;
 } fad_scalar_instruction;
 
+/* `count` numbers by one op (element-wise, or FAD_SCALAR_MUL_ADD .. SUB_MUL) from operands anywhere in the workspace.
+ * The results are side by side, from `to` on (in units of 8 bytes, as the places), written one after the other. */
+typedef struct {
+    uint16_t op;
+    uint16_t unused;
+    uint32_t count, to;
+    uint32_t unused_too;
+    uint64_t first;      /* in the program's places: `count` of the first operand, then as many of the next */
+} fad_group;
+
+static inline size_t fad_scalar_arity(int op)
+{
+    return op < FAD_ELEMENTWISE_COUNT ? fad_ops[op].arity : op >= FAD_SCALAR_MUL_ADD ? 3 : 1;
+}
+
 /* A number of a REPEAT step: at `offset` of its base in the first iteration, and `stride` bytes further in each. */
 typedef struct {
     uint32_t base;
@@ -105,6 +120,7 @@ typedef struct {
 typedef enum {
     FAD_STEP_REGION,
     FAD_STEP_SCALARS,
+    FAD_STEP_GROUPS,
     FAD_STEP_REPEAT,     /* `n` times the repeated instructions, each time at the next places */
     FAD_STEP_ZERO,       /* zeros: one argument, `n` bytes */
     FAD_STEP_MATMUL,     /* stacks of matrices: x, y, result */
@@ -119,7 +135,7 @@ typedef enum {
 typedef struct {
     uint16_t kind;
     uint16_t dtype;
-    uint32_t first, count;  /* instructions, scalar or repeated instructions, guards; of CALL: the call */
+    uint32_t first, count;  /* instructions, scalar or repeated ones, groups, guards; of CALL: the call */
     uint64_t n;             /* length of the range; of REPEAT: iterations; of ZERO: bytes */
     uint32_t strip;         /* elements a strip */
     uint32_t strips;        /* temporaries */
@@ -160,6 +176,9 @@ typedef struct fad_program {
     fad_bound_loop *bound;          /* the inner loop of each instruction */
     fad_scalar_instruction *scalars;
     fad_repeated *repeats;
+    fad_group *groups;
+    fad_bound_loop *group_bound;    /* the vector function of each group, or none */
+    uint32_t *places;               /* operands of groups */
     fad_affine *affines;
     int64_t *numbers;
     fad_guard *guards;
@@ -168,6 +187,7 @@ typedef struct fad_program {
     double *scalar_constants;       /* copied to the start of every workspace */
     char *constants;
     size_t input_count, output_count, call_form_count, step_count, instruction_count, scalar_count, repeat_count;
+    size_t group_count, place_count;
     size_t affine_count;
     size_t number_count, guard_count, call_count, call_argument_count, scalar_constant_count, constant_bytes;
     size_t workspace_bytes;         /* without the strips */

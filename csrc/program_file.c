@@ -1,6 +1,7 @@
 /* program_file.c: a program as bytes, and back.
  *
- * All numbers are little-endian and follow each other without gaps. Version 1, and 2 where something repeats:
+ * All numbers are little-endian and follow each other without gaps. Version 1, 2 where something repeats, 3 where
+ * there are groups:
  *
  *   at   bytes
  *    0    8    89 'F' 'A' 'D' 0d 0a 1a 0a: neither text, nor changed by a transfer as text
@@ -14,8 +15,9 @@
  *   56   12x8  how many of each, in this order: words (bytes), inputs, outputs, numbers, affine places, guards,
  *              instructions, scalar instructions, steps, scalar constants, constants (bytes), and words once more: the
  *              number of them
- *  152    8    of version 2: how many repeated instructions
- *  152 or 160  the lists, in that order:
+ *  152    8    of version 2 and 3: how many repeated instructions
+ *  160   2x8  of version 3: how many groups, and how many places
+ *  152, 160 or 176  the lists, in that order:
  *              word                 u8 length, letters
  *              input, output        u8 type, u32 ndim, u32 first of its dims in the numbers, u64 bytes
  *              number               i64
@@ -28,7 +30,9 @@
  *              scalar constant      f64
  *              constants            bytes
  *              repeated instruction u16 word, u8 operands, u8 those that are the result before, result, 3 operands
- *   result and operands of those: u32 base, u64 offset, i64 stride
+ *              group                u16 word, u32 count, u32 first result, u64 first place
+ *              place                u32
+ *   result and operands of repeated instructions: u32 base, u64 offset, i64 stride
  *   argument: u8 place ('s' strip, 'm' memory, 'f' fixed), u8 type, u32 base, u64 offset
  *   type: NumPy's letter, 'd' f64, 'f' f32, 'q' i64, '?' bool
  *
@@ -46,8 +50,8 @@ static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[] = {"region",   "scalars", "repeat", "zero",  "matmul",
-                                    "cumsum", "extremum", "sum", "call", "guards"};
+static const char *const STEPS[] = {"region", "scalars",  "groups", "repeat", "zero",  "matmul",
+                                    "cumsum", "extremum", "sum",    "call",   "guards"};
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
 static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",
@@ -231,6 +235,23 @@ static void repeated(codec *c, void *record)
         moving(c, &i->operands[k]);
 }
 
+static void group(codec *c, void *record)
+{
+    fad_group *g = record;
+    g->op = scalar_op(c, g->op);
+    U32(g->count);
+    U32(g->to);
+    U64(g->first);
+}
+
+static void place(codec *c, void *record)
+{
+    uint32_t at;
+    memcpy(&at, record, sizeof at);
+    U32(at);
+    memcpy(record, &at, sizeof at);
+}
+
 static void step(codec *c, void *record)
 {
     fad_step *s = record;
@@ -270,9 +291,11 @@ static const list lists[] = {
     LIST("scalar constant", number, 8, scalar_constants, scalar_constant_count),
     LIST("constant", NULL, 1, constants, constant_bytes),
     LIST("repeated instruction", repeated, 84, repeats, repeat_count),
+    LIST("group", group, 18, groups, group_count),
+    LIST("place", place, 4, places, place_count),
 };
 
-enum { LISTS = sizeof lists / sizeof *lists, REPEATED = LISTS - 1 };
+enum { LISTS = sizeof lists / sizeof *lists, REPEATED = LISTS - 3 };
 
 static size_t count_of(const fad_program *p, const list *l) { return *(const size_t *)((const char *)p + l->count); }
 
@@ -297,6 +320,10 @@ typedef struct {
     uint64_t length, nodes, workspace_bytes, strip_bytes, options, word_bytes, counts[LISTS], words;
 } header;
 
+static int lists_of(uint32_t version) { return version > 2 ? LISTS : version > 1 ? REPEATED + 1 : REPEATED; }
+
+static size_t header_bytes(uint32_t version) { return HEADER + 8 * (size_t)(lists_of(version) - REPEATED); }
+
 static void header_fields(codec *c, header *h)
 {
     U32(h->version);
@@ -310,11 +337,9 @@ static void header_fields(codec *c, header *h)
     for (int i = 0; i < REPEATED; i++)
         U64(h->counts[i]);
     U64(h->words);
-    if (h->version > 1)
-        U64(h->counts[REPEATED]);
+    for (int i = REPEATED; i < lists_of(h->version); i++)
+        U64(h->counts[i]);
 }
-
-static size_t header_bytes(uint32_t version) { return version > 1 ? HEADER + 8 : HEADER; }
 
 static uint32_t crc32(const unsigned char *bytes, size_t size)
 {
@@ -358,6 +383,8 @@ static size_t collect_words(codec *c, const fad_program *p)
         use_word(c, word_of_scalar(p->scalars[i].op));
     for (size_t i = 0; i < p->repeat_count; i++)
         use_word(c, word_of_scalar(p->repeats[i].op));
+    for (size_t i = 0; i < p->group_count; i++)
+        use_word(c, word_of_scalar(p->groups[i].op));
     for (size_t i = 0; i < c->word_count; i++)
         bytes += 1 + strlen(spelled(c->in_order[i]));
     return bytes;
@@ -380,6 +407,7 @@ static void write_list(codec *c, const fad_program *p, const list *l)
         fad_instruction instruction;
         fad_scalar_instruction scalar;
         fad_repeated repeated;
+        fad_group group;
         fad_step step;
         fad_guard guard;
     } copy;
@@ -399,8 +427,8 @@ static void write_list(codec *c, const fad_program *p, const list *l)
 fad_status fad_program_write(const fad_program *p, char *to, size_t room, size_t *size)
 {
     codec c = {.reading = false};
-    header h = {.version = p->repeat_count ? 2 : 1, .nodes = p->node_count, .workspace_bytes = p->workspace_bytes,
-                .strip_bytes = p->strip_bytes, .options = p->strict};
+    header h = {.version = p->group_count ? 3 : p->repeat_count ? 2 : 1, .nodes = p->node_count,
+                .workspace_bytes = p->workspace_bytes, .strip_bytes = p->strip_bytes, .options = p->strict};
     if (p->call_count || !is_little_endian())
         return FAD_BAD_OPERAND;
     h.word_bytes = collect_words(&c, p);
@@ -452,8 +480,8 @@ static fad_status read_header(reader *r, header *h)
         return refuse(r, "byte", r->size, "the file is truncated");
     r->c.from = r->bytes + sizeof MAGIC;
     uint32_t version = (uint32_t)exchange(&r->c, 0, 4);
-    if (version != 1 && version != 2) {
-        snprintf(fault->detail, sizeof fault->detail, "version %lu, not 1 or 2", (unsigned long)version);
+    if (version < 1 || version > 3) {
+        snprintf(fault->detail, sizeof fault->detail, "version %lu, not 1 to 3", (unsigned long)version);
         return refuse(r, "byte", 8, "the file has a version that cannot be read here");
     }
     if (r->size < header_bytes(version))
@@ -478,7 +506,7 @@ static fad_status check_counts(reader *r, const header *h)
     left -= h->word_bytes;
     for (int i = 0; i < LISTS; i++) {
         if (h->counts[i] > left / lists[i].stored)
-            return refuse(r, "byte", i == REPEATED ? HEADER : 64 + 8 * (size_t)i, "a list is longer than the file");
+            return refuse(r, "byte", i < REPEATED ? 64 + 8 * (size_t)i : HEADER + 8 * (size_t)(i - REPEATED), "a list is longer than the file");
         left -= h->counts[i] * lists[i].stored;
     }
     if (left)

@@ -294,9 +294,23 @@ static const char *check_scalar(const fad_program *p, const fad_scalar_instructi
         CHECK(memory_range(p, i->a, (uint64_t)i->b << 32 | i->c, sizeof(double), 1, &r));
         return i->op == FAD_SCALAR_STORE ? writable(p, &r) : NULL;
     }
-    int arity = i->op < FAD_ELEMENTWISE_COUNT ? fad_ops[i->op].arity : i->op >= FAD_SCALAR_MUL_ADD ? 3 : 1;
-    for (int k = 0; k < arity; k++)
+    for (size_t k = 0; k < fad_scalar_arity(i->op); k++)
         REQUIRE(operands[k] < units, "an operand is beyond the workspace");
+    return NULL;
+}
+
+/* Groups share out the places in order, as steps do the groups. */
+static const char *check_group(const fad_program *p, const fad_group *g, uint64_t *done)
+{
+    const uint64_t units = p->workspace_bytes / sizeof(double);
+    REQUIRE(g->op < FAD_ELEMENTWISE_COUNT || (g->op >= FAD_SCALAR_MUL_ADD && g->op <= FAD_SCALAR_SUB_MUL),
+            "there is no such operation");
+    REQUIRE(g->to <= units && g->count <= units - g->to, "its results are beyond the workspace");
+    REQUIRE(g->to >= p->scalar_constant_count, "it writes to a scalar constant");
+    uint64_t count = g->count * (uint64_t)fad_scalar_arity(g->op);
+    REQUIRE(g->first == *done && count <= p->place_count - *done, "its places are not there, or are another group's");
+    for (; count; count--)
+        REQUIRE(p->places[(*done)++] < units, "an operand is beyond the workspace");
     return NULL;
 }
 
@@ -334,7 +348,7 @@ static const char *check_repeated(const fad_program *p, const fad_step *step, co
 
 /* What has been run so far: every instruction belongs to one step, in order. */
 typedef struct {
-    uint64_t instructions, scalars, repeats, guards, calls;
+    uint64_t instructions, scalars, repeats, groups, places, guards, calls;
 } progress;
 
 static const char *check_span(const fad_step *step, uint64_t *done, size_t count)
@@ -365,6 +379,17 @@ static const char *check_scalars(const fad_program *p, const fad_step *step, uin
         fault->at = i;
         fault->part = "scalar instruction";
         CHECK(check_scalar(p, &p->scalars[i]));
+    }
+    return NULL;
+}
+
+static const char *check_groups(const fad_program *p, const fad_step *step, progress *done, fad_fault *fault)
+{
+    CHECK(check_span(step, &done->groups, p->group_count));
+    for (size_t i = step->first; i < done->groups; i++) {
+        fault->at = i;
+        fault->part = "group";
+        CHECK(check_group(p, &p->groups[i], &done->places));
     }
     return NULL;
 }
@@ -521,6 +546,8 @@ static const char *check_step(const fad_program *p, const fad_step *step, progre
         return check_region(p, step, &done->instructions, fault);
     case FAD_STEP_SCALARS:
         return check_scalars(p, step, &done->scalars, fault);
+    case FAD_STEP_GROUPS:
+        return check_groups(p, step, done, fault);
     case FAD_STEP_REPEAT:
         return check_repeat(p, step, &done->repeats, fault);
     case FAD_STEP_ZERO:
@@ -547,7 +574,7 @@ static const char *check_sizes(const fad_program *p)
 {
     const size_t counts[] = {p->input_count,  p->output_count, p->step_count, p->instruction_count,   p->scalar_count,
                              p->repeat_count, p->affine_count, p->number_count, p->guard_count,
-                             p->scalar_constant_count, p->call_count};
+                             p->scalar_constant_count, p->call_count, p->group_count};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         REQUIRE(counts[i] < UINT32_MAX / 2, "it has too many parts");
     REQUIRE(p->workspace_bytes % sizeof(double) == 0 && p->strip_bytes % sizeof(double) == 0,
@@ -560,7 +587,7 @@ static const char *check_sizes(const fad_program *p)
 
 static const char *check_program(const fad_program *p, fad_fault *fault)
 {
-    progress done = {0, 0, 0, 0, 0};
+    progress done = {0, 0, 0, 0, 0, 0, 0};
     fault->part = "program";
     fault->at = 0;
     CHECK(check_sizes(p));
@@ -580,7 +607,8 @@ static const char *check_program(const fad_program *p, fad_fault *fault)
     fault->part = "program";
     fault->at = 0;
     REQUIRE(done.instructions == p->instruction_count && done.scalars == p->scalar_count &&
-                done.repeats == p->repeat_count && done.guards == p->guard_count && done.calls == p->call_count,
+                done.repeats == p->repeat_count && done.groups == p->group_count && done.places == p->place_count &&
+                done.guards == p->guard_count && done.calls == p->call_count,
             "some of its instructions or guards belong to no step");
     REQUIRE(fad_program_work(p) <= MOST_WORK, "it would run for months");
     return NULL;
@@ -635,6 +663,10 @@ static uint64_t step_work(const fad_program *p, const fad_step *step)
     case FAD_STEP_SUM:
         work = elements(numbers); /* result and operand: one may be empty, or one number */
         return work + elements(numbers + numbers[0] + 1);
+    case FAD_STEP_GROUPS:
+        for (size_t i = step->first; i < step->first + (size_t)step->count; i++)
+            work += p->groups[i].count;
+        return work;
     default:
         return step->count;
     }

@@ -62,6 +62,7 @@ lower_scalars.c: lower_emit.h try.h
 lower_period.c: lower_emit.h try.h
 lower_repeat.c: lower_emit.h try.h
 lower_demand.c: lower_emit.h
+lower_groups.c: lower_emit.h try.h
 lower_fuse.c: lower.h
 program_verify.c: kernels.h
 program_file.c: program.h
@@ -73,6 +74,7 @@ exec.c:    exec.h array.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
+exec_groups.c: exec.h scalar.h ops.def
 exec_repeat.c: exec.h scalar.h ops.def
 fastad.h:  program.h loop.h tape.h record.h update.h sweep.h emit.h batch.h trace.h pass.h
 pass_reassociate.c: fastad.h try.h

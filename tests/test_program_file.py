@@ -304,7 +304,7 @@ def refusal(data):
         (lambda data: data[:60], "byte 60: the file is truncated"),
         (lambda data: data[:-1], "the file is truncated"),
         (lambda data: data + b"\0", "the file goes on behind its end"),
-        (lambda data: changed(data, 8, b"\x07"), "(version 7, not 1 or 2)"),
+        (lambda data: changed(data, 8, b"\x07"), "(version 7, not 1 to 3)"),
         (
             lambda data: changed(data, 300, b"\xff\xff"),
             "byte 12: the checksum is not that of the file",

@@ -168,6 +168,7 @@ cdef extern from "fastad.h" nogil:
         FAD_DO_ADD
         FAD_STEP_REGION
         FAD_STEP_SCALARS
+        FAD_STEP_GROUPS
         FAD_STEP_REPEAT
         FAD_STEP_ZERO
         FAD_STEP_MATMUL
@@ -200,6 +201,12 @@ cdef extern from "fastad.h" nogil:
         uint32_t a
         uint32_t b
         uint32_t c
+    ctypedef struct fad_group:
+        uint16_t op
+        uint32_t count
+        uint32_t to
+        uint64_t first
+    size_t fad_scalar_arity(int op)
     ctypedef struct fad_moving:
         uint32_t base
         uint64_t offset
@@ -243,11 +250,14 @@ cdef extern from "fastad.h" nogil:
         fad_step *steps
         fad_scalar_instruction *scalars
         fad_repeated *repeats
+        fad_group *groups
+        uint32_t *places
         fad_affine *affines
         int64_t *numbers
         fad_guard *guards
         char *constants
         size_t input_count, output_count, step_count, instruction_count, scalar_count, repeat_count, guard_count, call_count
+        size_t group_count, place_count
         fad_call *calls
         fad_argument *call_arguments
         size_t workspace_bytes, strip_bytes, constant_bytes, node_count

@@ -42,6 +42,7 @@ class Program:
     nodes: int
     instructions: int
     scalars: int
+    groups: int
     steps: int
     guards: int
     gathers: int

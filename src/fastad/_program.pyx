@@ -268,6 +268,7 @@ cdef str scalar_name(uint16_t op):
 cdef enum:
     WORKSPACES = 8       # that wait for the next call of a program
     MOST_TRIED = 256     # paths: some that round otherwise may point to each other
+    FEW_PLACES = 4       # of a group's operands that its text shows
     FEW = 16             # inputs and outputs whose addresses need no allocation
 
 
@@ -331,8 +332,16 @@ cdef class Program:
 
     @property
     def scalars(self):
-        """Instructions of the scalar interpreter; those of a repeated body count once."""
-        return self.program.scalar_count + self.program.repeat_count
+        """Instructions on single numbers: those of the interpreter, where a repeated body counts once, and of groups."""
+        cdef size_t i, grouped = 0
+        for i in range(self.program.group_count):
+            grouped += self.program.groups[i].count
+        return self.program.scalar_count + self.program.repeat_count + grouped
+
+    @property
+    def groups(self):
+        """Groups of numbers that one op makes, each a loop of its own."""
+        return self.program.group_count
 
     @property
     def steps(self):
@@ -397,9 +406,19 @@ cdef class Program:
         operands = [("=" if at.chained >> k & 1 else "") + self.moving_text(&at.operands[k]) for k in range(at.count)]
         return f"{self.moving_text(&at.to)} = {name} {', '.join(operands)}\n"
 
+    cdef list group_operands(self, fad_group *at):
+        cdef size_t i, k
+        return [[self.program.places[at.first + k * at.count + i] for i in range(at.count)]
+                for k in range(fad_scalar_arity(at.op))]
+
+    cdef str group_text(self, fad_group *at):
+        shown = [" ".join([f"w{unit}" for unit in units[:FEW_PLACES]]) + (" ..." if at.count > FEW_PLACES else "")
+                 for units in self.group_operands(at)]
+        return f"w{at.to}[{at.count}] = {scalar_name(at.op)} {', '.join(shown)}\n"
+
     cdef str step_text(self, fad_step *step):
         cdef size_t i
-        cdef str kind = ("region", "scalars", "repeat", "zero", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
+        cdef str kind = ("region", "scalars", "groups", "repeat", "zero", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
         if step.kind == FAD_STEP_REGION:
             lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
             for i in range(step.first, step.first + step.count):
@@ -409,6 +428,11 @@ cdef class Program:
             lines = [f"scalars, {step.count} instructions\n"]
             for i in range(step.first, step.first + step.count):
                 lines.append("  " + self.scalar_text(&self.program.scalars[i]))
+            return "".join(lines)
+        if step.kind == FAD_STEP_GROUPS:
+            lines = [f"groups, {step.count}\n"]
+            for i in range(step.first, step.first + step.count):
+                lines.append("  " + self.group_text(&self.program.groups[i]))
             return "".join(lines)
         if step.kind == FAD_STEP_REPEAT:
             lines = [f"repeat {step.n} times {step.count} instructions\n"]
@@ -496,6 +520,8 @@ cdef class Program:
                 self.instruction_memory(step, &self.program.instructions[i], reads, writes)
             elif step.kind == FAD_STEP_SCALARS:
                 self.scalar_memory(&self.program.scalars[i], reads, writes)
+            elif step.kind == FAD_STEP_GROUPS:
+                self.group_memory(&self.program.groups[i], reads, writes)
             elif step.kind == FAD_STEP_REPEAT:
                 self.repeated_memory(step, &self.program.repeats[i], reads, writes)
             elif step.kind == FAD_STEP_GUARDS:
@@ -545,6 +571,13 @@ cdef class Program:
         inside = set([begin for _, begin, _ in writes])
         reads += [("work", 8 * k, 8 * k + 8) for k in (s.a, s.b, s.c)[:count] if 8 * k not in inside]
         writes.append(("work", 8 * s.to, 8 * s.to + 8))
+        return 0
+
+    cdef int group_memory(self, fad_group *at, list reads, list writes) except -1:
+        inside = [span[1:] for span in writes]
+        places = sorted({unit for units in self.group_operands(at) for unit in units})
+        reads += [("work", 8 * k, 8 * k + 8) for k in places if not any([b <= 8 * k < e for b, e in inside])]
+        writes.append(("work", 8 * at.to, 8 * (at.to + at.count)))
         return 0
 
     cdef tuple moving_span(self, fad_step *step, fad_moving *at):

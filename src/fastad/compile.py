@@ -37,6 +37,7 @@ WORTH_A_DRY_RUN = 1000  # elements of the inputs
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
 PASSES = ("simplify", "reassociate", "roll", "simplify")
 LONG = 10_000  # nodes: a pass less counts
+ROLLED = 0.9  # of the nodes: where more are left, there was no loop, and scalars are better grouped as they are
 STRICT_PASSES = ("simplify", "roll", "simplify")
 
 
@@ -277,7 +278,7 @@ class _Stages:
         for name in STRICT_PASSES if self.strict else PASSES:
             after = trace.through(name, self.strict)
             self.show(name, after)
-            if name == "roll" and len(after) >= max(len(trace), LONG):
+            if name == "roll" and len(after) >= max(ROLLED * len(trace), LONG):
                 break
             trace = after
         return trace
