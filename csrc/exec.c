@@ -9,7 +9,7 @@ typedef struct {
     char *strips;
 } machine;
 
-enum { MOST_BASES = 64, MOST_OPERANDS = 1024 };
+enum { MOST_BASES = 64, MOST_OPERANDS = 1024, MOST_STREAMS = 8, CACHE_LINE = 64, LONG_REGION = 1 << 15 };
 
 static char *memory(const machine *m, const fad_argument *a) { return m->bases[a->base] + a->offset; }
 
@@ -245,10 +245,71 @@ static fad_status run_strip(const machine *m, const fad_step *step, uint64_t sta
     return FAD_OK;
 }
 
+/* --- memory beyond the caches --- */
+
+#if defined(__GNUC__)
+#define PREFETCH(P) __builtin_prefetch(P, 0, 2)
+#else
+#define PREFETCH(P) ((void)(P))
+#endif
+
+/* What a region reads and writes in order. A strip is too short for the hardware to see far ahead, and its first
+ * instructions would wait: while one strip is computed, the next one's memory is fetched. */
+typedef struct {
+    const char *at[MOST_STREAMS];
+    size_t size[MOST_STREAMS];     /* bytes an element */
+    int count;
+} streams;
+
+static void add_stream(streams *all, const char *at, size_t size)
+{
+    for (int k = 0; k < all->count; k++)
+        if (at > all->at[k] - CACHE_LINE && at < all->at[k] + CACHE_LINE)
+            return;
+    if (all->count < MOST_STREAMS) {
+        all->at[all->count] = at;
+        all->size[all->count++] = size;
+    }
+}
+
+static void find_streams(const machine *m, const fad_step *step, streams *all)
+{
+    const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
+    all->count = 0;
+    if (step->n < LONG_REGION)
+        return;
+    for (; i < end; i++)
+        for (int k = 0; k < i->count; k++) {
+            const fad_argument *a = &i->arguments[k];
+            bool affine = k == 0 && i->code >= FAD_DO_LOAD && i->code <= FAD_DO_ADD;
+            size_t size = fad_itemsize(a->dtype);
+            if (affine) {
+                const fad_affine *places = &m->program->affines[i->affine];
+                if (places->ndim != 1 || m->program->numbers[places->first + 1] != (int64_t)size)
+                    continue;
+            } else if (a->place != FAD_AT_MEMORY)
+                continue;
+            add_stream(all, memory(m, a), size);
+        }
+}
+
+static void prefetch(const streams *all, const fad_step *step, uint64_t start)
+{
+    uint64_t count = step->n - start < step->strip ? step->n - start : step->strip;
+    for (int k = 0; k < all->count; k++) {
+        const char *from = all->at[k] + start * all->size[k];
+        for (size_t at = 0; at < count * all->size[k]; at += CACHE_LINE)
+            PREFETCH(from + at);
+    }
+}
+
 static fad_status run_region(const machine *m, const fad_step *step)
 {
+    streams all;
+    find_streams(m, step, &all);
     for (uint64_t start = 0; start < step->n; start += step->strip) {
         uint64_t count = step->n - start < step->strip ? step->n - start : step->strip;
+        prefetch(&all, step, start + count);
         fad_status status = run_strip(m, step, start, count);
         if (status != FAD_OK)
             return status;

@@ -1,6 +1,5 @@
 """fad.compile: what is recorded anew and what is replayed, guards, paths, arguments, results."""
 
-import gc
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from compiled import elsewhere
+from memory_use import memory_in_use, needs_memory_in_use
 
 import fastad as fad
 
@@ -919,12 +919,8 @@ def test_errors_of_rules_stay_in_their_thread():
 # --- memory --------------------------------------------------------------------------------------
 
 
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-
 @pytest.mark.slow
+@needs_memory_in_use
 def test_programs_are_freed():
     class Double(fad.Function):
         @staticmethod
@@ -942,12 +938,10 @@ def test_programs_are_freed():
 
     for _ in range(300):
         once()
-    gc.collect()
-    before = resident()
+    before = memory_in_use()
     for _ in range(2000):
         once()
-    gc.collect()
-    assert resident() - before < 4 << 20
+    assert memory_in_use() - before < 4 << 20
 
 
 # --- single passes -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from memory_use import memory_in_use, needs_memory_in_use
 
 import fastad as fad
 from fastad import _core
@@ -156,12 +157,6 @@ def test_no_memory_for_the_sweep():
         raise AssertionError("the sweep still fails")
 
 
-def resident():
-    """Bytes of memory in use by the process."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-
 def everything():
     for name, f in CASES:
         TRANSFORMS[name](f)
@@ -209,8 +204,7 @@ def test_no_object_leaks(work):
     assert sys.getallocatedblocks() - blocks < 400
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.skipif("sanitize" in _core.build_info()["flags"], reason="freed memory is kept apart")
+@needs_memory_in_use
 def test_no_memory_leaks():
     """A leak of one array a call would be 400 MB here."""
     x = np.ones(50_000)
@@ -225,7 +219,14 @@ def test_no_memory_leaks():
 
     for _ in range(20):
         work()
-    before = resident()
+    before = memory_in_use()
     for _ in range(200):
         work()
-    assert resident() - before < 40e6
+    assert memory_in_use() - before < 40e6
+
+
+@needs_memory_in_use
+def test_the_measure_sees_a_leak():
+    before = memory_in_use()
+    kept = np.ones(1_000_000)
+    assert memory_in_use() - before >= kept.nbytes / 2

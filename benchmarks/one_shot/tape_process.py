@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import resource
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -32,6 +33,7 @@ def measure(operations: int) -> dict:
 
 def _record_and_sweep(steps: int) -> dict:
     resident = [resident_bytes()]
+    used = resource.getrusage(resource.RUSAGE_SELF)
     start = perf_counter()
     with fad.Tape() as tape:
         variables = [tape.variable(value) for value in chain.POINT.tolist()]
@@ -41,6 +43,7 @@ def _record_and_sweep(steps: int) -> dict:
     swept_from = perf_counter()
     partials = tape.gradient(result, variables)
     swept = perf_counter()
+    now = resource.getrusage(resource.RUSAGE_SELF)
     resident.append(resident_bytes())
     expected = chain.gradient(steps, with_factors=True)
     error = np.max(np.abs(np.array(partials, dtype=float) / expected - 1.0))
@@ -48,6 +51,8 @@ def _record_and_sweep(steps: int) -> dict:
         "operations": steps * chain.OPERATIONS_A_STEP,
         "record_seconds": recorded - start,
         "sweep_seconds": swept - swept_from,
+        "user_seconds": now.ru_utime - used.ru_utime,
+        "kernel_seconds": now.ru_stime - used.ru_stime,
         "tape_bytes": getattr(tape, "nbytes", None),
         "recorded_bytes": resident[1] - resident[0],
         "swept_bytes": resident[2] - resident[0],
