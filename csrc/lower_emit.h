@@ -113,8 +113,8 @@ typedef struct {
     size_t count;
 } fad_grouping;
 
-/* lower_groups.c: the entries in an order in which those of one op stand together, if that makes wide groups of most of
- * them; otherwise `count` is 0. The caller gives the room: `entries` of each. */
+/* lower_groups.c: the entries in an order in which those of one op stand together, if enough of
+ * them are in wide groups; otherwise `count` is 0. The caller gives the room: `entries` of each. */
 fad_status fad_find_groups(const fad_emitter *e, const fad_entry *entries, size_t count, fad_grouping *out);
 fad_status fad_emit_groups(fad_emitter *e, const fad_grouping *groups, size_t *scalars_before);
 

@@ -7,8 +7,8 @@
 #include "try.h"
 
 enum {
-    NARROWEST = 8,         /* numbers that are worth a group */
-    MOST_ALONE = 2         /* the part of the entries that may be left alone: one in so many */
+    NARROWEST = 4,         /* numbers that are worth a group */
+    ENOUGH = 4             /* entries in groups that are worth another order: one in so many */
 };
 
 /* --- the order --- */
@@ -148,7 +148,7 @@ fad_status fad_find_groups(const fad_emitter *e, const fad_entry *entries, size_
         for (int k = 0; k < out->sorted[i].count; k++)
             if (is_inside(out->sorted[i].operands[k]))
                 out->sorted[i].operands[k] = place[out->sorted[i].operands[k]];
-    if (grouped < count - count / MOST_ALONE)
+    if (grouped < count / ENOUGH)
         out->count = 0;
     fad_resize(e->tape, room, bytes, 0, &ignored);
     return FAD_OK;

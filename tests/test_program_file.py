@@ -162,7 +162,7 @@ def test_golden_file():
 def test_the_format_is_that_of_the_golden_file():
     """Whoever changes the format changes its number, and adds a golden file of it."""
     golden = sorted(path.name for path in GOLDEN.glob("*.fad"))
-    programs = program_of_everything(), program_of_a_loop()
+    programs = program_of_everything(), program_of_a_loop(), program_of_a_tangle()
     versions = [struct.unpack("<I", program.to_bytes()[8:12])[0] for program in programs]
     assert golden == [f"version-{version}.fad" for version in versions]
 
@@ -203,6 +203,50 @@ def test_golden_file_of_a_loop():
 )
 def test_damaged_files_of_loops(at, new, message):
     assert message in refusal(sealed(changed(program_of_a_loop().to_bytes(), at, new)))
+
+
+def irregular(x):
+    values = list(x)
+    for k in range(120):
+        a, b = values[k * k % (k + 12)], values[(7 * k + 3) % (k + 12)]
+        values.append((a + b, a * b, np.sin(a), a - b, np.tanh(b), 0.5 * a)[k * k * k % 17 % 6])
+    total = values[12]
+    for value in values[13:]:
+        total = total + value
+    return total
+
+
+TANGLED = np.cos(np.arange(12.0))
+
+
+def program_of_a_tangle():
+    return fad.value_and_grad(fad.compile(irregular)).program(TANGLED)
+
+
+def test_golden_file_of_a_tangle():
+    """A file of version 3."""
+    data = (GOLDEN / "version-3.fad").read_bytes()
+    program = fad.Program.from_bytes(data)
+    assert program.to_bytes() == data
+    assert program.groups > 0
+    value, gradient = program(TANGLED)
+    expected = fad.value_and_grad(irregular)(TANGLED)
+    np.testing.assert_allclose(value, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(gradient, expected[1], rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("at", "new", "message"),
+    [
+        (160, b"\xff" * 8, "byte 160: a list is longer than the file"),
+        (168, b"\xff" * 8, "byte 168: a list is longer than the file"),
+        (168, b"\0" * 8, "the lists are shorter than the file"),
+        (-4, b"\xff" * 4, "an operand is beyond the workspace"),
+    ],
+)
+def test_damaged_files_of_tangles(at, new, message):
+    data = program_of_a_tangle().to_bytes()
+    assert message in refusal(sealed(changed(data, at % len(data), new)))
 
 
 # --- copies and pickles -------------------------------------------------------------------------

@@ -353,11 +353,11 @@ cdef class Program:
 
     @property
     def gathers(self):
-        """Instructions that read or write at places without a pattern."""
+        """Instructions that read or write at places without a pattern, groups of scalars included."""
         cdef size_t i, count = 0
         for i in range(self.program.instruction_count):
             count += self.program.instructions[i].code >= FAD_DO_GATHER
-        return count
+        return count + self.program.group_count
 
     @property
     def nbytes(self):

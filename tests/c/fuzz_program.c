@@ -205,6 +205,9 @@ static void make_files(file *files)
         generator g;
         if (i < 4) {
             handmade(&g.r);
+        } else if (i < 8) {
+            begin(&g.r);
+            output(&g.r, tangle(&g.r, i, 12, 60)); /* groups */
         } else {
             generate(&g, i, true, false);
             if (i % 3 == 0)

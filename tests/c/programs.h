@@ -84,6 +84,48 @@ static inline void expect_verified(const fad_program *p, const char *what, uint6
     }
 }
 
+/* An irregular graph of `count` scalar operations, each on the value of one of `width` strands, which it replaces, and one
+ * from anywhere before: the elements of x first. Their sum. */
+static inline uint32_t tangle(recording *r, uint64_t seed, size_t width, size_t count)
+{
+    fad_tape *t = r->trace.tape;
+    ptrdiff_t dim = (ptrdiff_t)width;
+    uint32_t *all = malloc((width + count) * sizeof *all), *strands = malloc(width * sizeof *strands);
+    double *values = malloc(width * sizeof *values);
+    for (size_t i = 0; i < width; i++)
+        values[i] = 0.8 * sin(1.3 * (double)i + (double)seed);
+    uint32_t x = array(t, FAD_VARIABLE, shape_of(t, 1, &dim), values);
+    input(r, x);
+    for (size_t i = 0; i < width; i++) {
+        DO(fad_record_element(t, x, i, &all[i]));
+        strands[i] = all[i];
+    }
+    uint64_t state = seed;
+    for (size_t i = width; i < width + count; i++) {
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        uint32_t *strand = &strands[(state >> 33) % width], a = *strand, b = all[(state >> 17) % i];
+        switch ((state >> 50) % 9) {
+        case 0: a = bin(t, FAD_ADD, a, b); break;
+        case 1: a = bin(t, FAD_SUB, a, b); break;
+        case 2: a = bin(t, FAD_MUL, un(t, FAD_SIN, a), b); break;
+        case 3: a = bin(t, FAD_MUL, a, number(t, 0.25 + 0.5 * (double)(state >> 60) / 16)); break;
+        case 4: a = un(t, FAD_TANH, a); break;
+        case 5: a = bin(t, FAD_SUB, bin(t, FAD_MUL, a, un(t, FAD_COS, b)), a); break;
+        case 6: a = bin(t, FAD_ARCTAN2, a, bin(t, FAD_ADD, un(t, FAD_SQUARE, b), number(t, 1))); break;
+        case 7: a = apply(t, FAD_SELECT, bin(t, FAD_GREATER, a, b), a, un(t, FAD_NEG, b)); break;
+        default: a = bin(t, FAD_MAXIMUM, a, b); break;
+        }
+        all[i] = *strand = a;
+    }
+    uint32_t sum = strands[0];
+    for (size_t i = 1; i < width; i++)
+        sum = bin(t, FAD_ADD, sum, strands[i]);
+    free(all);
+    free(strands);
+    free(values);
+    return sum;
+}
+
 /* Its bytes, of which the caller owns the memory. */
 static inline char *written(const fad_program *p, size_t *size)
 {
