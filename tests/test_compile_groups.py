@@ -52,12 +52,15 @@ def check(f, x, strict=False):
     value, gradient = both(x)
     np.testing.assert_allclose(value, expected[0], rtol=1e-11)
     scale = np.max(np.abs(expected[1]))
-    np.testing.assert_allclose(gradient, expected[1], rtol=1e-9, atol=1e-12 * scale)
+    np.testing.assert_allclose(gradient, expected[1], rtol=1e-9, atol=1e-10 * scale)
     return both.program(x)
 
 
 @pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize(("seed", "width", "count"), [(0, 20, 300), (1, 60, 1500), (2, 300, 3000), (3, 40, 3000)])
+@pytest.mark.parametrize(
+    ("seed", "width", "count"),
+    [(0, 20, 300), (1, 60, 1500), (2, 300, 3000), (3, 40, 3000)],
+)
 def test_irregular_scalars_are_groups(seed, width, count, strict):
     program = check(tangle(seed, width, count), point(seed, width), strict)
     assert program.groups > 0
@@ -133,7 +136,7 @@ def test_saved_and_drawn():
 
 
 def test_each_group_reads_what_was_written_before():
-    """By the schedule's own account of memory: every unit that a step reads is an input's or somebody's result."""
+    """By the schedule's account of memory: all that a step reads is constant or was a result."""
     program = fad.compile(tangle(11, 40, 900)).program(point(11, 40))
     written, read_too_early = set(), []
     for text, _, reads, writes in program.schedule():

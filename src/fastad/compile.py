@@ -37,7 +37,7 @@ WORTH_A_DRY_RUN = 1000  # elements of the inputs
 # The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
 PASSES = ("simplify", "reassociate", "roll", "simplify")
 LONG = 200  # nodes: a pass less counts
-ROLLED = 0.9  # of the nodes: where more are left, there was no loop, and scalars are better grouped as they are
+ROLLED = 0.9  # of the nodes: where more are left, scalars are better grouped as they are
 STRICT_PASSES = ("simplify", "roll", "simplify")
 
 
