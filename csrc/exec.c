@@ -2,6 +2,7 @@
  * workspace of its own. */
 #include "array.h"
 #include "exec.h"
+#include "prefetch.h"
 
 typedef struct {
     const fad_program *program;
@@ -247,12 +248,6 @@ static fad_status run_strip(const machine *m, const fad_step *step, uint64_t sta
 
 /* --- memory beyond the caches --- */
 
-#if defined(__GNUC__)
-#define PREFETCH(P) __builtin_prefetch(P, 0, 2)
-#else
-#define PREFETCH(P) ((void)(P))
-#endif
-
 /* What a region reads and writes in order. A strip is too short for the hardware to see far ahead, and its first
  * instructions would wait: while one strip is computed, the next one's memory is fetched. */
 typedef struct {
@@ -299,7 +294,7 @@ static void prefetch(const streams *all, const fad_step *step, uint64_t start)
     for (int k = 0; k < all->count; k++) {
         const char *from = all->at[k] + start * all->size[k];
         for (size_t at = 0; at < count * all->size[k]; at += CACHE_LINE)
-            PREFETCH(from + at);
+            FAD_PREFETCH(from + at);
     }
 }
 

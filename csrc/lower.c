@@ -55,7 +55,7 @@ int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands
     uint32_t p;
     *count = fad_ops[n->op].arity;
     for (size_t k = 0; k < *count; k++) {
-        p = operands[k] = fad_lower_parent(l->tape, node, k);
+        p = operands[k] = fad_parent(l->tape, node, k);
         if (l->absorbed[p] != node)
             continue;
         const fad_node *product = &l->tape->nodes[p];
@@ -99,7 +99,7 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
             read_scalars(l, item->node, visit, context);
             break;
         }
-        for (size_t k = 0; (p = fad_lower_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
+        for (size_t k = 0; (p = fad_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
         {
             bool dense = item->kind == FAD_ITEM_STEP || (l->tape->nodes[item->node].op == FAD_GATHER && k == 0);
             visit(context, dense && l->dense[p] != FAD_NO_INDEX ? l->dense[p] : p);
@@ -573,12 +573,12 @@ static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
     uint32_t p;
     size_t count = 0;
     fad_status status = FAD_OK;
-    while (fad_lower_parent(l->tape, node, count) != FAD_NODE_NONE)
+    while (fad_parent(l->tape, node, count) != FAD_NODE_NONE)
         count++;
     term *terms = fad_arena_alloc(l->tape, &l->arena, count * sizeof *terms, &status);
     if (!terms)
         return status;
-    for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
         term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0, false};
         terms[k] = plain;
         if (l->absorbed[p] == node)
@@ -595,7 +595,7 @@ static bool is_scalar_op(const fad_lowering *l, uint32_t node)
     uint32_t p;
     if (n->flags & FAD_IS_ARRAY || (n->op >= FAD_ELEMENTWISE_COUNT && n->op != FAD_NSUM))
         return false;
-    for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++)
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++)
         if (fad_is_array(l->tape, p))
             return false;
     return true;
@@ -608,7 +608,7 @@ static fad_status lower_scalar(fad_lowering *l, uint32_t node)
     bool list = l->tape->nodes[node].op == FAD_NSUM;
     if (!list)
         fad_lower_scalar_op(l, node, operands, &count);
-    for (size_t k = 0; (p = list ? fad_lower_parent(l->tape, node, k) : k < count ? operands[k] : FAD_NODE_NONE) !=
+    for (size_t k = 0; (p = list ? fad_parent(l->tape, node, k) : k < count ? operands[k] : FAD_NODE_NONE) !=
                        FAD_NODE_NONE; k++) {
         TRY(scalar_at(l, p, &at));
         stage = later(stage, at);
@@ -627,7 +627,7 @@ static fad_status lower_in_region(fad_lowering *l, uint32_t node)
     size_t n = fad_lower_shape(l, node)->size;
     uint32_t p, stage = earliest(l, node);
     uint16_t op = l->tape->nodes[node].op;
-    for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
         bool anywhere = op == FAD_GATHER && k == 0;
         if (anywhere)
             TRY(make_dense(l, p, &p));
@@ -645,7 +645,7 @@ static fad_status lower_in_region(fad_lowering *l, uint32_t node)
 static fad_status lower_step(fad_lowering *l, uint32_t node, int kind)
 {
     uint32_t p, stage = earliest(l, node);
-    for (size_t k = 0; (p = fad_lower_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
         TRY(make_dense(l, p, &p));
         stage = later(stage, readable_at(l, p, ANYWHERE, false));
     }
@@ -733,7 +733,7 @@ static void need(fad_lowering *l, uint8_t bit)
             l->needed[i - n->aux] |= bit;
         if (!(n->flags & FAD_IS_DYNAMIC))
             continue;
-        for (size_t k = 0; (p = fad_lower_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+        for (size_t k = 0; (p = fad_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
             l->needed[p] |= bit;
     }
     for (size_t i = 0; l->has_rules && i < l->count; i++) /* the outputs of a rule come together */
@@ -746,7 +746,7 @@ static void count_uses(fad_lowering *l)
     uint32_t p;
     for (size_t i = 0; i < l->count; i++)
         if (l->needed[i] && l->tape->nodes[i].flags & FAD_IS_DYNAMIC)
-            for (size_t k = 0; (p = fad_lower_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
+            for (size_t k = 0; (p = fad_parent(l->tape, (uint32_t)i, k)) != FAD_NODE_NONE; k++)
                 l->uses[p]++;
     for (size_t i = 0; i < l->trace->output_count; i++)
         l->uses[l->trace->outputs[i]] += 2;
@@ -758,7 +758,7 @@ static void count_uses(fad_lowering *l)
 static void absorb_product(fad_lowering *l, uint32_t sum)
 {
     for (size_t k = 0; k < 2; k++) {
-        uint32_t p = fad_lower_parent(l->tape, sum, k);
+        uint32_t p = fad_parent(l->tape, sum, k);
         const fad_node *n = &l->tape->nodes[p];
         if ((n->op == FAD_MUL || n->op == FAD_SQUARE) && !(n->flags & FAD_HAS_ARRAY) && l->uses[p] == 1 &&
             n->flags & FAD_IS_DYNAMIC && l->needed[p] == l->needed[sum] && l->absorbed[sum] == FAD_NO_INDEX) {
@@ -785,9 +785,9 @@ static void absorb(fad_lowering *l)
         if (l->strict || (n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))
             continue;
         bool same = true, any = false;
-        for (size_t k = 0; (p = fad_lower_parent(l->tape, i, k)) != FAD_NODE_NONE; k++)
+        for (size_t k = 0; (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++)
             same = same && fad_lower_shape(l, p) == fad_lower_shape(l, i);
-        for (size_t k = 0; same && (p = fad_lower_parent(l->tape, i, k)) != FAD_NODE_NONE; k++) {
+        for (size_t k = 0; same && (p = fad_parent(l->tape, i, k)) != FAD_NODE_NONE; k++) {
             uint16_t op = l->tape->nodes[p].op;
             if ((op != FAD_EMBED && op != FAD_SCATTER_ADD && op != FAD_STRIDED_ADD) || (l->uses[p] & INT32_MAX) != 1 ||
                 l->needed[p] != l->needed[i] || !(l->tape->nodes[p].flags & FAD_IS_DYNAMIC))

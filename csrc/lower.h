@@ -70,15 +70,6 @@ typedef struct {
     uint32_t barrier;          /* first stage after the guards */
 } fad_lowering;
 
-/* As fad_parent(), at once for element-wise rows. */
-static inline uint32_t fad_lower_parent(const fad_tape *tape, uint32_t node, size_t k)
-{
-    const fad_node *n = &tape->nodes[node];
-    if (n->op >= FAD_ELEMENTWISE_COUNT)
-        return fad_parent(tape, node, k);
-    return k >= fad_ops[n->op].arity ? FAD_NODE_NONE : k == 0 ? n->a : k == 1 ? n->b : n->aux;
-}
-
 /* lower.c */
 const fad_shape *fad_lower_shape(const fad_lowering *l, uint32_t node);
 int fad_lower_dtype(const fad_lowering *l, uint32_t node);

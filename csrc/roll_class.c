@@ -1,5 +1,6 @@
 /* roll_class.c: which scalar nodes of one level and op do the same thing. Hashes decide: what two nodes have in
  * common only says that it is worth looking at them together. */
+#include "prefetch.h"
 #include "roll.h"
 #include "scalar.h"
 #include "try.h"
@@ -137,10 +138,28 @@ static uint64_t operand_class(const roll *r, uint32_t node, size_t slot)
     return roll_place_of(r, roll_operand(r->from, node, slot)).base;
 }
 
+/* The members of a class are far apart on the tape: what member `i` and those after it read is asked for early. */
+static void look_ahead(const sorter *s, size_t i)
+{
+    enum { NEAR = 8, FAR = 16 };
+    const roll *r = s->r;
+    const uint32_t *members = r->members;
+    if (i + FAR < s->n) {
+        FAD_PREFETCH(&r->from->nodes[members[i + FAR]]);
+        FAD_PREFETCH(&r->uses[members[i + FAR]]);
+    }
+    if (i + NEAR < s->n) {
+        const fad_node *soon = &r->from->nodes[members[i + NEAR]];
+        FAD_PREFETCH(&r->places[soon->a]);
+        FAD_PREFETCH(&r->places[soon->b]);
+    }
+}
+
 static void hash_operands(const sorter *s)
 {
     const roll *r = s->r;
     for (size_t i = 0; i < s->n; i++) {
+        look_ahead(s, i);
         size_t arity = roll_arity(r->from, r->members[i]);
         uint64_t h = mix(0, arity);
         for (size_t k = 0; k < arity; k++)

@@ -481,7 +481,7 @@ fad_status fad_side_add(fad_tape *tape, void *record, uint32_t *out)
     return FAD_OK;
 }
 
-uint32_t fad_parent(const fad_tape *tape, uint32_t node, size_t k)
+uint32_t fad_structural_parent(const fad_tape *tape, uint32_t node, size_t k)
 {
     const fad_node *n = &tape->nodes[node];
     const fad_op_info *info = &fad_ops[n->op];

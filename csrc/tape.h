@@ -365,7 +365,15 @@ static inline int fad_node_dtype(const fad_tape *tape, uint32_t node)
     return fad_is_array(tape, node) ? tape->values[node].array->dtype : FAD_F64;
 }
 
+uint32_t fad_structural_parent(const fad_tape *tape, uint32_t node, size_t k);
+
 /* Operand `k` of a node, FAD_NODE_NONE past the last one. */
-uint32_t fad_parent(const fad_tape *tape, uint32_t node, size_t k);
+static inline uint32_t fad_parent(const fad_tape *tape, uint32_t node, size_t k)
+{
+    const fad_node *n = &tape->nodes[node];
+    if (n->op >= FAD_ELEMENTWISE_COUNT)
+        return fad_structural_parent(tape, node, k);
+    return k >= fad_ops[n->op].arity ? FAD_NODE_NONE : k == 0 ? n->a : k == 1 ? n->b : n->aux;
+}
 
 #endif

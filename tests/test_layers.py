@@ -32,7 +32,8 @@ record.c:  record.h array.h scalar.h try.h
 update.c:  update.h array.h record.h try.h
 sweep.h:   tape.h
 sweep.c:   sweep.h array.h try.h
-strips.c:  ops.def sweep.h array.h
+prefetch.h:
+strips.c:  ops.def sweep.h array.h prefetch.h
 scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
 emit.c:    ops.def emit.h record.h update.h try.h
@@ -70,7 +71,7 @@ kernels.h: program.h
 kernels.c: kernels.h ops.def
 vector_math.c: kernels.h
 exec.h:    program.h
-exec.c:    exec.h array.h
+exec.c:    exec.h array.h prefetch.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
@@ -81,7 +82,7 @@ pass_reassociate.c: fastad.h try.h
 roll.h:    trace.h
 roll_order.c:   roll.h try.h
 roll_pattern.c: roll.h
-roll_class.c:   roll.h scalar.h try.h
+roll_class.c:   roll.h prefetch.h scalar.h try.h
 roll_operand.c: roll.h record.h try.h
 roll_sum.c:     roll.h record.h try.h
 roll_run.c:     roll.h record.h try.h
@@ -112,7 +113,8 @@ matrices:     errors numpy _core _batch _record _reverse _containers _calls tran
 batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
 _arguments:   numpy _containers
-compile:      errors numpy _core _arguments _bodies _calls _containers _record _program
+_progress:
+compile:      errors numpy _core _arguments _bodies _calls _containers _progress _record _program
 scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
 checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms

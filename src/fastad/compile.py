@@ -25,6 +25,7 @@ from fastad._calls import as_argnums
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import memory_limit as _memory_limit
 from fastad._program import MISS, Decision, Path, Program, Replay, Trace
+from fastad._progress import progress
 from fastad._record import current_recorder, recording
 from fastad.errors import UnknownPath, ValuesNeeded
 
@@ -78,7 +79,8 @@ def compile(
         Most paths recorded for one kind of arguments. Beyond it the function is no longer
         replayed: a warning says so, and every call runs it as it is.
     verbose : bool, default False
-        Print each stage of compiling with its number of nodes and its time.
+        Print each stage of compiling with its number of nodes and its time. Without it too, a
+        terminal shows how far a recording is that takes more than 2 seconds.
 
     Returns
     -------
@@ -164,7 +166,8 @@ def _record_once(function, arguments, dry):
             inputs = [recorder.input(leaf) for leaf in arguments.inputs]
             nodes = [x.node for x in inputs]
             args, kwargs = arguments.rebuilt(inputs)
-            result = function(*args, **kwargs)
+            with progress("fastad.compile: recording", recorder.__len__, "nodes"):
+                result = function(*args, **kwargs)
             leaves, structure = _flatten_result(result)
             outputs: list[int] = []
             places: list[int | Static] = []
