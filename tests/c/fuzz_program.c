@@ -392,9 +392,6 @@ int main(int argc, char **argv)
     EXPECT(inputs < 1000 || (t.run > inputs / 20 && t.finished > t.run / 4 && reason_count > 20));
     for (int i = 0; i < SEEDS; i++)
         free(files[i].bytes);
-    if (failures)
-        return EXIT_FAILURE;
-    puts("ok");
-    return EXIT_SUCCESS;
+    return finish();
 }
 #endif

@@ -278,27 +278,4 @@ static inline uint32_t sum_of_outputs(recording *r)
     return y;
 }
 
-/* --- an allocator that counts, and fails from the n-th growth on --- */
-
-typedef struct {
-    long blocks, failing_in;
-} counter;
-
-static inline void *counting(void *context, void *p, size_t old_size, size_t size)
-{
-    counter *c = context;
-    if (size > old_size && c->failing_in > 0 && --c->failing_in == 0) {
-        c->failing_in = 1;
-        return NULL;
-    }
-    if (size == 0) {
-        c->blocks -= p != NULL;
-        free(p);
-        return NULL;
-    }
-    void *grown = realloc(p, size);
-    c->blocks += grown && !p;
-    return grown;
-}
-
 #endif

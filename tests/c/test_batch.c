@@ -1,54 +1,8 @@
 /* test_batch.c: a recording of one lane repeated over all of them gives, in each lane, what recording that lane
  * gives; for every structural row, seeds that vary and seeds that do not, and with every allocation failing once.
  * Prints what failed and exits with 1, or prints "ok". */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "array.h"
-#include "fastad.h"
-#include "try.h"
-
-static int failures;
-
-#define EXPECT(condition)                                                                \
-    do {                                                                                 \
-        if (!(condition)) {                                                              \
-            fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition);     \
-            failures++;                                                                  \
-        }                                                                                \
-    } while (0)
-
-/* --- an allocator that counts, and fails from the n-th growth on --- */
-
-typedef struct {
-    long blocks, failing_in;
-} counter;
-
-static void *counting(void *context, void *p, size_t old_size, size_t size)
-{
-    counter *c = context;
-    if (size > old_size && c->failing_in > 0 && --c->failing_in == 0) {
-        c->failing_in = 1;
-        return NULL;
-    }
-    if (size == 0) {
-        c->blocks -= p != NULL;
-        free(p);
-        return NULL;
-    }
-    char *grown = malloc(size); /* always another place: a stale pointer is found by the sanitizer */
-    if (!grown)
-        return NULL;
-    if (p)
-        memcpy(grown, p, old_size < size ? old_size : size);
-    else
-        c->blocks++;
-    free(p);
-    return grown;
-}
-
-static fad_loops loops;
+#include "expect.h"
 
 /* --- a host with one rule: an index for each element of a vector, which tells where the last positive one is --- */
 
@@ -313,7 +267,7 @@ static fad_status compare(counter *c, unsigned varying)
 static void test_every_row(void)
 {
     for (unsigned varying = 1; varying < 1u << SEEDS; varying++) {
-        counter c = {0, 0};
+        counter c = {0};
         EXPECT(compare(&c, varying) == FAD_OK);
     }
 }
@@ -322,7 +276,7 @@ static void test_every_allocation_fails_once(void)
 {
     long n = 0;
     for (fad_status status = FAD_NO_MEMORY; status != FAD_OK && failures == 0;) {
-        counter c = {0, ++n};
+        counter c = {.failing_in = ++n};
         status = compare(&c, 7);
         EXPECT(status == FAD_OK || status == FAD_NO_MEMORY);
     }
@@ -332,7 +286,7 @@ static void test_every_allocation_fails_once(void)
 
 static void test_refusals(void)
 {
-    counter c = {0, 0};
+    counter c = {0};
     fad_tape *tape = new_tape(&c);
     const double ones[4] = {1, 1, 1, 1};
     const ptrdiff_t four = 4;
@@ -357,7 +311,7 @@ static void test_refusals(void)
 /* Recording again from a place that was returned to takes no memory that was not there. */
 static void test_return(void)
 {
-    counter c = {0, 0};
+    counter c = {0};
     fad_tape *tape = new_tape(&c);
     fad_bookmark places[2] = {fad_tape_bookmark(tape), {0, 0, 0, NULL}};
     const double ones[LENGTH] = {1, 1, 1, 1, 1};
@@ -389,10 +343,5 @@ int main(void)
     test_every_allocation_fails_once();
     test_refusals();
     test_return();
-    if (failures) {
-        fprintf(stderr, "%d expectations failed\n", failures);
-        return EXIT_FAILURE;
-    }
-    puts("ok");
-    return EXIT_SUCCESS;
+    return finish();
 }

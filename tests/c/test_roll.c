@@ -1,26 +1,9 @@
 /* test_roll.c: loops of scalars become arrays and mean the same. Tapes of scalar loops are recorded with values,
  * rolled, and recorded again with values; values and gradients must agree, and the number of nodes has a bound.
  * Prints the counts and what failed. With an argument, times long loops: nanoseconds a node. */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
-#include "fastad.h"
-#include "try.h"
-
-static int failures;
-
-#define EXPECT(condition)                                                            \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition); \
-            failures++;                                                              \
-        }                                                                            \
-    } while (0)
-#define OK(call) EXPECT((call) == FAD_OK)
-
-static fad_loops loops;
+#include "expect.h"
 
 /* --- recording scalars --- */
 
@@ -39,7 +22,7 @@ static void begin(recording *r)
 {
     memset(r, 0, sizeof *r);
     r->tolerance = 1e-9;
-    OK(fad_tape_create(&r->tape, NULL, &loops, 0));
+    DO(fad_tape_create(&r->tape, NULL, &loops, 0));
     r->trace.tape = r->tape;
     r->trace.inputs = r->inputs;
     r->trace.outputs = r->outputs;
@@ -57,8 +40,8 @@ static uint32_t input(recording *r, ptrdiff_t n)
 {
     const fad_shape *shape;
     uint32_t out;
-    OK(fad_shape_intern(r->tape, 1, &n, &shape));
-    OK(fad_new_array(r->tape, FAD_VARIABLE, FAD_IS_ACTIVE, 0, 0, 0, FAD_F64, shape, &out));
+    DO(fad_shape_intern(r->tape, 1, &n, &shape));
+    DO(fad_new_array(r->tape, FAD_VARIABLE, FAD_IS_ACTIVE, 0, 0, 0, FAD_F64, shape, &out));
     double *to = (double *)r->tape->values[out].array->data;
     for (ptrdiff_t i = 0; i < n; i++)
         to[i] = 0.6 * sin(1.7 * (double)i + 0.3) + 0.2;
@@ -69,7 +52,7 @@ static uint32_t input(recording *r, ptrdiff_t n)
 static uint32_t scalar_input(recording *r, double value)
 {
     uint32_t out = 0;
-    OK(fad_push_scalar(r->tape, FAD_VARIABLE, FAD_IS_ACTIVE, 0, 0, 0, value, &out));
+    DO(fad_push_scalar(r->tape, FAD_VARIABLE, FAD_IS_ACTIVE, 0, 0, 0, value, &out));
     r->inputs[r->trace.input_count++] = out;
     return out;
 }
@@ -234,9 +217,9 @@ static outcome check(recording *r, bool reassociate, size_t min_width, bool spoi
     fad_trace between, out;
     uint32_t expected[MOST_INPUTS], rolled[MOST_INPUTS];
     for (int i = 0; i < 2; i++)
-        OK(fad_tape_create(&tapes[i], NULL, &loops, 0));
-    OK(fad_tape_create(&values, NULL, &loops, 0));
-    OK(roll_trace(&r->trace, reassociate, min_width, tapes, &out, &between));
+        DO(fad_tape_create(&tapes[i], NULL, &loops, 0));
+    DO(fad_tape_create(&values, NULL, &loops, 0));
+    DO(roll_trace(&r->trace, reassociate, min_width, tapes, &out, &between));
     EXPECT(verified(tapes[0]) && verified(tapes[1]));
     o.value = count_nodes(out.tape);
     for (uint32_t i = 0; spoil && i < out.tape->count; i++)
@@ -244,12 +227,12 @@ static outcome check(recording *r, bool reassociate, size_t min_width, bool spoi
             out.tape->nodes[i].op = FAD_ADD;
             spoil = false;
         }
-    OK(gradients(&out, rolled));
+    DO(gradients(&out, rolled));
     o.both = count_nodes(out.tape);
     EXPECT(verified(out.tape));
     uint32_t *map = malloc((out.tape->count + 1) * sizeof *map);
-    OK(map ? evaluate(&out, &r->trace, values, map) : FAD_NO_MEMORY);
-    OK(gradients(&r->trace, expected));
+    DO(map ? evaluate(&out, &r->trace, values, map) : FAD_NO_MEMORY);
+    DO(gradients(&r->trace, expected));
     for (size_t i = 0; i < out.output_count; i++)
         o.right = o.right && same_values(r, r->outputs[i], values, map[out.outputs[i]], exactness);
     for (size_t i = 0; i < out.guard_count; i++)
@@ -594,20 +577,20 @@ static void test_rows_and_stacks(void)
     const fad_shape *square;
     ptrdiff_t dims[2] = {N, N}, dim = N, one = 1;
     int source = 1;
-    OK(fad_shape_intern(r.tape, 2, dims, &square));
+    DO(fad_shape_intern(r.tape, 2, dims, &square));
     uint32_t matrix, row, side;
-    OK(fad_record_reshape(r.tape, x, square, &matrix));
+    DO(fad_record_reshape(r.tape, x, square, &matrix));
     for (size_t i = 0; i < N; i++) {
         ptrdiff_t start[2] = {(ptrdiff_t)i, 0};
-        OK(fad_make_view(r.tape, square, 1, &dim, start, &one, &source, &side));
-        OK(fad_record_view(r.tape, matrix, side, &row));
+        DO(fad_make_view(r.tape, square, 1, &dim, start, &one, &source, &side));
+        DO(fad_record_view(r.tape, matrix, side, &row));
         y[i] = number(&r, 0.0);
         for (size_t j = 0; j < N; j++)
             y[i] = add(&r, y[i], mul(&r, at(&r, row, j), at(&r, v, j)));
     }
-    OK(fad_record_stack(r.tape, N, y, &result));
-    OK(fad_record_elementwise(r.tape, FAD_SIN, &result, -1, &result));
-    OK(fad_record_sum_to(r.tape, result, r.tape->shapes[0], &result));
+    DO(fad_record_stack(r.tape, N, y, &result));
+    DO(fad_record_elementwise(r.tape, FAD_SIN, &result, -1, &result));
+    DO(fad_record_sum_to(r.tape, result, r.tape->shapes[0], &result));
     output(&r, result);
     outcome o = check_and_end(&r, "a matrix by rows");
     EXPECT(o.value.nodes <= 10 && o.value.gathers == 0);
@@ -790,10 +773,10 @@ static void test_reassociation(void)
     output(&r, mul(&r, s, shared));
     output(&r, sub(&r, at(&r, x, 3), at(&r, x, 4)));
     output(&r, at(&r, v, 7));
-    OK(fad_tape_create(&tape, NULL, &loops, 0));
+    DO(fad_tape_create(&tape, NULL, &loops, 0));
     fad_trace out = {.tape = tape};
-    OK(fad_trace_mark(&r.trace));
-    OK(fad_pass_reassociate(&r.trace, &out));
+    DO(fad_trace_mark(&r.trace));
+    DO(fad_pass_reassociate(&r.trace, &out));
     EXPECT(verified(tape));
     size_t sums = 0, terms = 0, differences = 0, negations = 0;
     for (size_t i = 0; i < tape->count; i++) {
@@ -822,15 +805,15 @@ static void test_custom_nodes(void)
     const fad_shape *shapes[2] = {r.tape->shapes[0], fad_node_shape(r.tape, x)};
     for (size_t i = 0; i < 12; i++)
         operands[i] = op1(&r, FAD_SIN, at(&r, x, i));
-    OK(fad_new_custom(r.tape, NULL, 12, operands, 2, dtypes, shapes, &first));
+    DO(fad_new_custom(r.tape, NULL, 12, operands, 2, dtypes, shapes, &first));
     memcpy(r.tape->values[first + 1].array->data, r.tape->values[x].array->data, 12 * sizeof(double));
     s = number(&r, 0.0);
     for (size_t i = 0; i < 12; i++)
         s = add(&r, s, mul(&r, first, at(&r, first + 1, i)));
     output(&r, s);
     for (int i = 0; i < 2; i++)
-        OK(fad_tape_create(&tapes[i], NULL, &loops, 0));
-    OK(roll_trace(&r.trace, true, 8, tapes, &out, &between));
+        DO(fad_tape_create(&tapes[i], NULL, &loops, 0));
+    DO(roll_trace(&r.trace, true, 8, tapes, &out, &between));
     EXPECT(verified(out.tape));
     size_t customs = 0, products = 0;
     for (size_t i = 0; i < out.tape->count; i++) {
@@ -854,27 +837,13 @@ static void test_the_checker_sees_a_fault(void)
 
 /* --- allocation failure --- */
 
-static void *failing(void *context, void *p, size_t old_size, size_t size)
-{
-    long *left = context;
-    if (size > old_size && *left > 0 && --*left == 0) {
-        *left = 1;
-        return NULL;
-    }
-    if (size == 0) {
-        free(p);
-        return NULL;
-    }
-    return realloc(p, size);
-}
-
 static void fail_each_allocation(recording *r, const char *name)
 {
     fad_status status = FAD_NO_MEMORY;
     long n = 0;
     while (status != FAD_OK && failures == 0) {
-        long left = ++n;
-        fad_allocator allocator = {failing, &left};
+        counter c = {.failing_in = ++n};
+        fad_allocator allocator = {counting, &c};
         fad_tape *tapes[2] = {NULL, NULL};
         fad_trace out, between;
         status = fad_tape_create(&tapes[0], &allocator, &loops, 0);
@@ -887,6 +856,7 @@ static void fail_each_allocation(recording *r, const char *name)
             EXPECT(!tapes[i] || verified(tapes[i]));
             fad_tape_destroy(tapes[i]);
         }
+        EXPECT(c.blocks == 0 && !c.wrong_size);
     }
     printf("%s: %ld allocations failed, one at a time\n", name, n - 1);
     fad_tape_destroy(r->tape);
@@ -912,14 +882,14 @@ static void time_it(recording *r, const char *name)
     fad_tape *tapes[2];
     fad_trace out, between;
     for (int i = 0; i < 2; i++)
-        OK(fad_tape_create(&tapes[i], NULL, &loops, 0));
-    OK(fad_trace_mark(&r->trace));
+        DO(fad_tape_create(&tapes[i], NULL, &loops, 0));
+    DO(fad_trace_mark(&r->trace));
     double start = seconds();
     between.tape = tapes[0];
-    OK(fad_pass_reassociate(&r->trace, &between));
+    DO(fad_pass_reassociate(&r->trace, &between));
     double middle = seconds();
     out.tape = tapes[1];
-    OK(fad_pass_roll(&between, &out, 8, false));
+    DO(fad_pass_roll(&between, &out, 8, false));
     double end = seconds(), count = (double)r->tape->count;
     printf("%-24s %10.0f nodes: reassociate %5.1f ns, roll %5.1f ns a node, to %zu nodes\n", name, count,
            (middle - start) / count * 1e9, (end - middle) / count * 1e9, tapes[1]->count);
@@ -971,10 +941,5 @@ int main(int count, char **arguments)
     test_irregular();
     test_random_loops();
     test_every_allocation_fails_once();
-    if (failures) {
-        fprintf(stderr, "%d expectations failed\n", failures);
-        return EXIT_FAILURE;
-    }
-    puts("ok");
-    return EXIT_SUCCESS;
+    return finish();
 }

@@ -428,10 +428,5 @@ int main(void)
     test_det(5);
     test_det(8);
     test_det(10);
-    if (failures) {
-        fprintf(stderr, "%d expectations failed\n", failures);
-        return EXIT_FAILURE;
-    }
-    puts("ok");
-    return EXIT_SUCCESS;
+    return finish();
 }

@@ -1,67 +1,9 @@
 /* test_tape.c: the C library without Python. Records and differentiates scalars and arrays, to second order, and
  * makes every allocation fail once. Prints what failed and exits with 1, or prints "ok". */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "fastad.h"
+#include "expect.h"
 #include "scalar.h"
-#include "try.h"
 
-static int failures;
-
-#define EXPECT(condition)                                                                \
-    do {                                                                                 \
-        if (!(condition)) {                                                              \
-            fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition);     \
-            failures++;                                                                  \
-        }                                                                                \
-    } while (0)
 #define NEAR(a, b) EXPECT(fabs((a) - (b)) <= 1e-12 * (1 + fabs(b)))
-
-/* --- an allocator that counts, and fails from the n-th growth on --- */
-
-typedef struct {
-    long blocks, failing_in;
-    size_t bytes;
-    bool wrong_size;
-} counter;
-
-enum { HEADER = 16 };
-
-static void *counting(void *context, void *p, size_t old_size, size_t size)
-{
-    counter *c = context;
-    char *block = p ? (char *)p - HEADER : NULL;
-    if (block && *(size_t *)block != old_size)
-        c->wrong_size = true;
-    if (size > old_size && c->failing_in > 0 && --c->failing_in == 0) {
-        c->failing_in = 1;
-        return NULL;
-    }
-    if (size == 0) {
-        if (block) {
-            c->blocks--;
-            c->bytes -= old_size;
-        }
-        free(block);
-        return NULL;
-    }
-    /* Always another place, so that a pointer into a table that grew is found by the sanitizer. */
-    char *grown = malloc(size + HEADER);
-    if (!grown)
-        return NULL;
-    if (block)
-        memcpy(grown + HEADER, p, old_size < size ? old_size : size);
-    else
-        c->blocks++;
-    free(block);
-    *(size_t *)grown = size;
-    c->bytes += size - old_size;
-    return grown + HEADER;
-}
-
-static fad_loops loops;
 
 static fad_tape *new_tape(counter *c, size_t limit)
 {
@@ -1096,10 +1038,5 @@ int main(void)
     test_overwritten_constants();
     test_writes_on_a_dry_tape();
     test_every_allocation_fails_once();
-    if (failures) {
-        fprintf(stderr, "%d expectations failed\n", failures);
-        return EXIT_FAILURE;
-    }
-    puts("ok");
-    return EXIT_SUCCESS;
+    return finish();
 }

@@ -2,25 +2,7 @@
 #ifndef FAD_TESTS_TRACES_H
 #define FAD_TESTS_TRACES_H
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "fastad.h"
-#include "try.h"
-
-static int failures;
-
-#define EXPECT(condition)                                                                \
-    do {                                                                                 \
-        if (!(condition)) {                                                              \
-            fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition);     \
-            failures++;                                                                  \
-        }                                                                                \
-    } while (0)
-#define DO(call) EXPECT((call) == FAD_OK)
-
-static fad_loops loops;
+#include "expect.h"
 
 typedef fad_status (*pass)(const fad_trace *in, fad_trace *out, bool strict);
 
