@@ -19,6 +19,7 @@ from workloads.problem import Workload
 
 WORKER = Path(__file__).with_name("worker.py")
 PAGE_BYTES = 4096
+STATES = {"ImportError": "missing", "NativeError": "missing", "UnableError": "unable"}
 
 
 class CellError(Exception):
@@ -32,8 +33,8 @@ class Cell:
     Attributes
     ----------
     state : str
-        ``""`` while it can be timed; else ``missing``, ``unable``, ``failed``, ``limit``,
-        ``wrong``.
+        ``""`` while it can be timed; else ``missing`` (not installed), ``unable`` (does not offer
+        this), ``failed``, ``limit`` (of time or memory), ``wrong``, ``unchecked``.
     why : str
         The reason.
     first_seconds : float or None
@@ -91,9 +92,8 @@ class Cell:
             self.end("limit", str(error))
             return
         if "failed" in answer:
-            absent = answer["failed"].startswith(("ImportError", "NativeError"))
-            unable = answer["failed"].startswith("Unable")
-            state = "missing" if absent else "unable" if unable else "failed"
+            kind = answer["failed"].partition(":")[0]
+            state = STATES.get(kind, "failed")
             self.end(state, answer["failed"])
             return
         self.first_seconds, self.peak_bytes = answer["first_seconds"], answer["peak_bytes"]

@@ -19,12 +19,12 @@ def objective_in(np):
     def sigmoid(x):
         return 1.0 / (1.0 + np.exp(-x))
 
-    def lstm(main, extra, sequence):
+    def lstm(main, extra, sequence, state=None):
         layers, bits = len(main) // 2, sequence.shape[1]
         weights = [main[2 * i].reshape(4, bits) for i in range(layers)]
         biases = [main[2 * i + 1].reshape(4, bits) for i in range(layers)]
-        hidden = [np.zeros(bits) for _ in range(layers)]
-        cells = [np.zeros(bits) for _ in range(layers)]
+        state = np.zeros((2 * layers, bits)) if state is None else state
+        hidden, cells = list(state[::2]), list(state[1::2])
         loss = 0.0
         for t in range(len(sequence) - 1):
             x = sequence[t] * extra[0]

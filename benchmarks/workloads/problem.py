@@ -76,4 +76,4 @@ class Workload:
 
 def seeded() -> np.random.RandomState:
     """NumPy's old generator as ``np.random.seed(31337)`` leaves it."""
-    return np.random.RandomState(SEED)  # noqa: NPY002 - the published data come from it
+    return np.random.RandomState(SEED)

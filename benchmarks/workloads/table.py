@@ -59,9 +59,11 @@ def lines(cells: list[Cell]) -> list[Line]:
         found.append(_line(f"{name} {named(size)} / {title}", others, title, limit))
     if (name, size) in MOST_BYTES:
         found.append(_memory(others[OURS], MOST_BYTES[name, size]))
-    for cell in cells:
-        if cell.state in ("wrong", "failed") and cell.contender.title != OURS:
-            found.append(wrong(f"{name} {named(size)}, {cell.contender.title}", cell.why))
+    found += [
+        wrong(f"{name} {named(size)}, {cell.contender.title}", cell.why)
+        for cell in cells
+        if cell.state in ("wrong", "failed") and cell.contender.title != OURS
+    ]
     if others[OURS].state and not found:
         found.append(wrong(f"{name} {named(size)}", others[OURS].why))
     return found

@@ -38,7 +38,7 @@ def main(text: str) -> None:
     try:
         ready, facts = prepared(spec)
     except Exception as error:  # a package may fail in any way
-        say(failed=reason(error), unable=type(error).__name__ in ("Unable", "ImportError"))
+        say(failed=reason(error))
         return
     say(**facts)
     for line in sys.stdin:
@@ -52,7 +52,7 @@ def prepared(spec: dict):
     """The contender after its first call, and what that took."""
     workload = import_module(f"workloads.{spec['workload']}").WORKLOAD
     try:
-        adapter = import_module(f"workloads.contenders.{spec['module']}")
+        adapter = import_module(spec["module"])
     except ModuleNotFoundError as error:
         raise ImportError(f"not installed ({error})") from error
     small = adapter.prepare(workload, workload.data(workload.small), spec["way"])

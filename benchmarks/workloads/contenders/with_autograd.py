@@ -10,13 +10,13 @@ import numpy as np
 
 from workloads import gmm, kmeans, llsq, lse, lstm, ode
 from workloads.building import Called
-from workloads.contenders import Unable
+from workloads.contenders import UnableError
 
 
 def prepare(workload, data, _way):
     """``value_and_grad``, made once and called many times."""
     if workload.wanted == "jacobian":
-        raise Unable("autograd has no vmap: one Jacobian an observation")
+        raise UnableError("autograd has no vmap: one Jacobian an observation")
     function = partial(FUNCTIONS.get(workload.name, workload.objective), **data.static)
     arguments = (*data.variables, *data.constants)
     if workload.wanted == "newton":

@@ -9,7 +9,7 @@ import numpy as np
 
 from workloads import ba, gmm, kmeans, llsq
 from workloads.building import Called
-from workloads.contenders import Unable
+from workloads.contenders import UnableError
 
 
 def prepare(workload, data, way):
@@ -17,12 +17,12 @@ def prepare(workload, data, way):
     compiled = fad.compile if way != "one-shot" else lambda f: f
     if workload.wanted == "jacobian":
         if way == "vmap":
-            raise Unable("the lines above are vmapped already")
+            raise UnableError("the lines above are vmapped already")
         return _jacobian(data, compiled)
     objective = workload.objective
     if way == "vmap":
         if workload.name not in LANES:
-            raise Unable("not a sum over points")
+            raise UnableError("not a sum over points")
         objective = LANES[workload.name]
     function = partial(objective, **data.static)
     arguments = (*data.variables, *data.constants)

@@ -80,7 +80,7 @@ def _kmeans(centroids, points):
 
 
 def _gmm(alpha, mu, q, l, x, m, gamma):  # noqa: E741
-    k, d = q.shape
+    d = q.shape[1]
     factors = torch.diag_embed(torch.exp(q))
     rows, columns = (torch.from_numpy(each) for each in gmm.triangle(d))
     factors[:, rows, columns] = l
