@@ -125,6 +125,8 @@ def main(words: list[str] | None = None) -> int:
     print(report.summary(everything))
     if options.json:
         write_json(options.json, facts, lines)
+    if hasattr(package, "write_pages"):
+        package.write_pages(options, facts, session, everything)
     failing = {"WRONG", "MISS"} if options.strict else {"WRONG"}
     return int(any(line.verdict in failing for line in everything))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from harness.session import Case
-from workloads import ba, det, gmm, kmeans, llsq, lse, lstm, ode, run
+from workloads import ba, det, gmm, kmeans, llsq, lse, lstm, ode, pages, run
 
 WORKLOADS = {
     module.WORKLOAD.name: module.WORKLOAD for module in (det, gmm, kmeans, llsq, lse, lstm, ode, ba)
@@ -15,3 +15,11 @@ CASES = tuple(
     for name, each in WORKLOADS.items()
 )
 new_session = run.new_session
+
+
+def write_pages(options, facts, session, lines) -> None:
+    """What ``--csv`` and ``--html`` ask for."""
+    if options.csv:
+        pages.write_csv(options.csv, session.cells)
+    if options.html:
+        pages.write_html(options.html, facts, session.cells, lines)
