@@ -390,6 +390,25 @@ def test_workloads_with_fastad(name, way):
         assert agreement.fault(prepared.first(), expected) is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["adolc", "cppad"])
+def test_workloads_with_tapes(way, tmp_path, monkeypatch):
+    """The C++ tapes agree too, where they are installed."""
+    from replay.native import NativeError
+    from workloads import agreement
+    from workloads.contenders import with_tapes
+
+    monkeypatch.chdir(tmp_path)
+    for name in WORKLOADS:
+        workload, data, _, expected = small(name)
+        try:
+            prepared = with_tapes.prepare(workload, data, way)
+        except (ImportError, NativeError) as error:
+            pytest.skip(str(error))
+        for _ in range(2):
+            assert agreement.fault(prepared.first(), expected) is None, name
+
+
 def test_agreement():
     from workloads.agreement import fault
 

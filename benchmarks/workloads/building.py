@@ -69,7 +69,7 @@ class Native:
         inputs = [np.ascontiguousarray(each) for each in (*data.variables, *data.constants)]
         self.alive = inputs
         self.arguments = (
-            (ctypes.c_long * len(data.lengths))(*data.lengths),
+            (ctypes.c_long * max(3, len(data.lengths)))(*data.lengths),  # the rest are zeros
             _pointers(inputs),
             _pointers(outputs),
         )

@@ -94,6 +94,7 @@ def _table(cells: list[Cell]) -> str:
 
 def chart(cells: list[Cell]) -> str:
     """Bars on a logarithmic scale, a group for each size, the C by hand as a line through it."""
+    cells = [c for c in cells if c.state != "unable" and c.contender.title != NUMPY]
     known = [cell.seconds for cell in cells if cell.seconds is not None]
     if not known:
         return "<p>Nothing was timed.</p>"
@@ -105,7 +106,7 @@ def chart(cells: list[Cell]) -> str:
 
     parts, top = [], 8
     for size, group in groupby(cells, key=lambda cell: cell.size):
-        shown = [c for c in group if c.state != "unable" and c.contender.title != NUMPY]
+        shown = list(group)
         bottom = top + HEAD + ROW * len(shown)
         parts.append(f"<text x='0' y='{top + 16}' font-weight='600'>{named(size)}</text>")
         for power in range(low, high + 1):
