@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import casadi as ca
 import numpy as np
 
@@ -22,7 +24,8 @@ def prepare(workload, data, _way):
     compiled = ca.Function("f", symbols, [value, *slopes])
     buffer, evaluate = compiled.buffer()
     # CasADi's matrices lie column by column.
-    points = [np.array(each).reshape(shape).ravel("F") for each, shape in _pairs(data, shapes)]
+    pairs = zip(data.variables, shapes, strict=True)
+    points = [np.array(each).reshape(shape).ravel("F") for each, shape in pairs]
     outputs = [np.zeros(1), *(np.zeros_like(each) for each in points)]
     for index, each in enumerate(points):
         buffer.set_arg(index, memoryview(each))
@@ -42,10 +45,6 @@ def prepare(workload, data, _way):
         return [value[0], *(each.reshape(like.shape) for each, like in pairs)]
 
     return Called(call, read)
-
-
-def _pairs(data, shapes):
-    return zip(data.variables, shapes, strict=True)
 
 
 def _lse(x):
@@ -101,7 +100,7 @@ def _lstm(main, extra, sequence):
 
     hidden, cells = [ca.DM.zeros(1, bits)] * layers, [ca.DM.zeros(1, bits)] * layers
     loss = 0.0
-    for now, following in zip(sequence[:-1], sequence[1:], strict=True):
+    for now, following in pairwise(sequence):
         x = now[None, :] * extra[0, :]
         for i in range(layers):
             w, b, h = gates(2 * i), gates(2 * i + 1), hidden[i]
