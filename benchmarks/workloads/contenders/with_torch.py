@@ -75,7 +75,8 @@ def _llsq(x, n):
 
 
 def _kmeans(centroids, points):
-    squares = torch.sum((points[:, None, :] - centroids) ** 2, dim=2)
+    squares = torch.sum(points**2, dim=1)[:, None] + torch.sum(centroids**2, dim=1)
+    squares = squares - 2.0 * (points @ centroids.T)
     return torch.sum(torch.amin(squares, dim=1))
 
 
