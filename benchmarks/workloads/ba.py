@@ -37,6 +37,25 @@ def residual_in(np):
 residual = residual_in(numpy)
 
 
+def residual_of_numbers(*numbers):
+    """The same on single numbers, for those who write it so: camera, point, weight, feature."""
+    np = numpy
+    rotation, centre, (focal, *shift) = numbers[:3], numbers[3:6], numbers[6:9]
+    k1, k2, point, weight, feature = *numbers[9:11], numbers[11:14], numbers[14], numbers[15:]
+    angle = np.sqrt(rotation[0] ** 2 + rotation[1] ** 2 + rotation[2] ** 2)
+    axis, cos, sin = [each / angle for each in rotation], np.cos(angle), np.sin(angle)
+    offset = [point[i] - centre[i] for i in range(3)]
+    inner = axis[0] * offset[0] + axis[1] * offset[1] + axis[2] * offset[2]
+    turned = []
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        across = axis[j] * offset[k] - axis[k] * offset[j]
+        turned.append(offset[i] * cos + across * sin + axis[i] * (inner * (1.0 - cos)))
+    x, y = turned[0] / turned[2], turned[1] / turned[2]
+    rho = x * x + y * y
+    scale = focal * (1.0 + k1 * rho + k2 * rho**2)
+    return [weight * (scale * p + u - f) for p, u, f in zip((x, y), shift, feature, strict=True)]
+
+
 def weight_error(weight):
     """Of one observation."""
     return 1.0 - weight**2
@@ -70,15 +89,34 @@ def csr(data, by_camera, by_point, by_weight, slopes):
     slopes : ndarray, shape (p,)
         Derivatives of the weight errors.
     """
+    values, columns, starts = pattern(data)
+    p = len(slopes)
+    block = values[:-p].reshape(p, 2, COLUMNS)
+    block[:, :, :11], block[:, :, 11:14], block[:, :, 14] = by_camera, by_point, by_weight
+    values[-p:] = slopes
+    return [values, columns, starts]
+
+
+def csr_of_columns(data, rows, slopes):
+    """The same from two rows of 15 arrays, each over the observations."""
+    values, columns, starts = pattern(data)
+    p = len(slopes)
+    block = values[:-p].reshape(p, 2, COLUMNS)
+    for i, row in enumerate(rows):
+        for j, each in enumerate(row):
+            block[:, i, j] = each
+    values[-p:] = slopes
+    return [values, columns, starts]
+
+
+def pattern(data):
+    """Values to be written, column numbers, row starts."""
     cameras, points, weights = data.variables
     n, m, p = len(cameras), len(points), len(weights)
     which = numpy.arange(p, dtype=numpy.int32)
     values = numpy.empty(2 * p * COLUMNS + p)
     columns = numpy.empty(len(values), numpy.int32)
     starts = numpy.empty(3 * p + 1, numpy.int32)
-    block = values[:-p].reshape(p, 2, COLUMNS)
-    block[:, :, :11], block[:, :, 11:14], block[:, :, 14] = by_camera, by_point, by_weight
-    values[-p:] = slopes
     places = columns[:-p].reshape(p, 2, COLUMNS)
     places[:, :, :11] = (which % n * 11)[:, None, None] + numpy.arange(11, dtype=numpy.int32)
     places[:, :, 11:14] = (11 * n + which % m * 3)[:, None, None] + numpy.arange(
@@ -89,6 +127,19 @@ def csr(data, by_camera, by_point, by_weight, slopes):
     starts[: 2 * p + 1] = COLUMNS * numpy.arange(2 * p + 1)
     starts[2 * p :] = 2 * p * COLUMNS + numpy.arange(p + 1)
     return [values, columns, starts]
+
+
+def observed_columns(data):
+    """The 17 numbers of every observation, an array each."""
+    cameras, points, weights = data.variables
+    (features,) = data.constants
+    which = numpy.arange(len(weights))
+    camera, point = which % len(cameras), which % len(points)
+    return (
+        *(column[camera] for column in cameras.T),
+        *(column[point] for column in points.T),
+        *(weights, features[:, 0].copy(), features[:, 1].copy()),
+    )
 
 
 def data(size):

@@ -53,7 +53,12 @@ CONTENDERS = (
     Contender(
         "fastad, one-shot", f"{__name__}.with_fastad", "one-shot", "recorded anew at every call"
     ),
-    Contender("fastad, vmap", f"{__name__}.with_fastad", "vmap", "compiled; written for one point"),
+    Contender(
+        "fastad, vmap",
+        f"{__name__}.with_fastad",
+        "vmap",
+        "compiled; written for one point, ba on single numbers",
+    ),
     Contender(JAX, f"{__name__}.with_jax", "jit", "jit, x64, blocked; inputs JAX arrays", "jax"),
     Contender(TORCH, f"{__name__}.with_torch", "eager", "eager, torch.autograd.grad", "torch"),
     Contender("autograd", f"{__name__}.with_autograd", "eager", "autograd.numpy", "autograd"),

@@ -16,9 +16,7 @@ def prepare(workload, data, way):
     """Compiled, one-shot, or by lanes."""
     compiled = fad.compile if way != "one-shot" else lambda f: f
     if workload.wanted == "jacobian":
-        if way == "vmap":
-            raise UnableError("the lines above are vmapped already")
-        return _jacobian(data, compiled)
+        return _jacobian_of_numbers(data) if way == "vmap" else _jacobian(data, compiled)
     objective = workload.objective
     if way == "vmap":
         if workload.name not in LANES:
@@ -48,6 +46,18 @@ def _jacobian(data, compiled):
     def call():
         observed = ba.observed(data)
         return ba.csr(data, *blocks(*observed), slopes(data.variables[2]))
+
+    return Called(call, lambda found: found)
+
+
+def _jacobian_of_numbers(data):
+    residual = fad.compile(ba.residual_of_numbers)
+    rows = fad.vmap(fad.jacobian(residual, argnums=tuple(range(ba.COLUMNS))))
+    slopes = fad.vmap(fad.grad(fad.compile(ba.weight_error)))
+
+    def call():
+        observed = ba.observed_columns(data)
+        return ba.csr_of_columns(data, rows(*observed), slopes(data.variables[2]))
 
     return Called(call, lambda found: found)
 
