@@ -73,18 +73,24 @@ def measured(workload: Workload, size: tuple[int, ...], session: WorkloadSession
         Cell(each, workload, size, timeout=session.timeout, most_bytes=session.most_bytes)
         for each in session.contenders
     ]
+    measure(cells, session)
+    return cells
+
+
+def measure(cells: list[Cell], session: WorkloadSession) -> None:
+    """The same for cells that stand already."""
+    what = f"{cells[0].workload.name} {table.named(cells[0].size)}"
     try:
         for cell in cells:
-            _progress(session, f"{workload.name} {table.named(size)}: {cell.contender.title}")
+            _progress(session, f"{what}: {cell.contender.title}")
             cell.start(session.cores)
         check(cells)
-        _progress(session, f"{workload.name} {table.named(size)}: timing")
+        _progress(session, f"{what}: timing")
         rounds.interleave([cell for cell in cells if cell.alive], session.effort)
     finally:
         for cell in cells:
             cell.end()
         _progress(session, "")
-    return cells
 
 
 def check(cells: list[Cell]) -> None:
