@@ -499,3 +499,32 @@ def test_planted_contenders_are_never_timed(tmp_path, monkeypatch):
     verdicts = {line.what: line.verdict for line in table.lines(list(cells.values()))}
     assert verdicts["lse 50 / absent"] == "missing"
     assert verdicts["lse 50 / C by hand"] == "PASS"
+
+
+def test_pages_of_workloads(tmp_path):
+    """A chart for each workload; what was not timed has a word in place of a bar."""
+    import csv
+
+    from harness.report import missing
+    from harness.timing import Figure
+    from workloads import WORKLOADS, pages
+    from workloads.cells import Cell
+    from workloads.contenders import CONTENDERS, HAND
+
+    cells = [
+        Cell(each, WORKLOADS[name], WORKLOADS[name].sizes[0], figure=Figure([1e-3, 2e-3]))
+        for name in ("lse", "ode")
+        for each in CONTENDERS
+    ]
+    cells[4].state, cells[4].why = "missing", "not <installed>"
+    pages.write_csv(tmp_path / "figures.csv", cells)
+    with (tmp_path / "figures.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(cells) and rows[0]["contender"] == HAND
+    assert rows[0]["seconds"] == "0.0015" and rows[4]["seconds"] == ""
+    assert (rows[0]["state"], rows[4]["state"]) == ("timed", "missing")
+    pages.write_html(tmp_path / "page.html", {"machine": "a & b"}, cells, [missing("x", "y")])
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") == 2 and "a &amp; b" in page and "not &lt;installed&gt;" in page
+    bars = 2 * (len(CONTENDERS) - 1) - 1  # NumPy's value has none
+    assert page.count("<rect") == bars

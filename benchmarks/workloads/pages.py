@@ -25,6 +25,7 @@ td:first-child, th:first-child, td:last-child { text-align: left; }
 td:last-child { color: #666; white-space: normal; }
 .PASS { color: #17692f; } .MISS, .WRONG { color: #a8201a; font-weight: 600; }
 text { font: 12px system-ui, sans-serif; fill: #222; } .quiet { fill: #777; }
+text { paint-order: stroke; stroke: #fff; stroke-width: 4px; stroke-linejoin: round; }
 """
 COLOURS = {OURS: "#1f5fa8", HAND: "#333"}
 OWN, OTHER = "#8fb4dc", "#c9c9c4"
@@ -117,31 +118,33 @@ def chart(cells: list[Cell]) -> str:
                 f"<text class='quiet' x='{x:.1f}' y='{top + 18}' text-anchor='middle'>"
                 f"{duration(10.0**power)}</text>"
             )
-        for index, cell in enumerate(shown):
-            parts += _bar(cell, top + HEAD + ROW * index, place)
         floor = next((c.seconds for c in shown if c.contender.title == HAND), None)
+        ways = [_bar(cell, top + HEAD + ROW * index, place) for index, cell in enumerate(shown)]
+        parts += [rectangle for rectangle, _ in ways]
         if floor is not None:
             x = place(floor)
             parts.append(
                 f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{top + HEAD - 4}' y2='{bottom}' "
                 "stroke='#000' stroke-width='1.5'/>"
             )
+        parts += [labels for _, labels in ways]
         top = bottom + GAP
     return f"<svg viewBox='0 0 {WIDTH} {top}' role='img'>{''.join(parts)}</svg>"
 
 
-def _bar(cell: Cell, y: float, place) -> list[str]:
+def _bar(cell: Cell, y: float, place) -> tuple[str, str]:
+    """The rectangle, and the texts, which are drawn over the line."""
     title = cell.contender.title
     name = f"<text x='{LEFT - 8}' y='{y + 13}' text-anchor='end'>{escape(title)}</text>"
     if cell.seconds is None:
         why = cell.state if cell.state != "limit" else cell.why
-        return [name, f"<text class='quiet' x='{LEFT + 6}' y='{y + 13}'>{escape(why)}</text>"]
+        return "", f"{name}<text class='quiet' x='{LEFT + 6}' y='{y + 13}'>{escape(why)}</text>"
     own = OWN if title.startswith(OURS) else OTHER
     colour, width = COLOURS.get(title, own), max(1.0, place(cell.seconds) - LEFT)
     opacity = 0.45 if title == HAND_VALUE else 1.0
-    return [
-        name,
+    rectangle = (
         f"<rect x='{LEFT}' y='{y + 2}' width='{width:.1f}' height='{ROW - 4}' fill='{colour}' "
-        f"opacity='{opacity}'/>",
-        f"<text x='{LEFT + width + 6:.1f}' y='{y + 13}'>{duration(cell.seconds)}</text>",
-    ]
+        f"opacity='{opacity}'/>"
+    )
+    label = f"<text x='{LEFT + width + 6:.1f}' y='{y + 13}'>{duration(cell.seconds)}</text>"
+    return rectangle, name + label
