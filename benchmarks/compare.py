@@ -116,7 +116,8 @@ def main(words: list[str] | None = None) -> int:
     session = getattr(package, "new_session", new_session)(options)
     import peers
 
-    facts = header(session, core, (peers.OURS, *peers.ADAPTERS))
+    facts = header(session, core, (peers.OURS, *getattr(package, "PACKAGES", peers.ADAPTERS)))
+    facts |= getattr(package, "facts", dict)()
     print("\n".join(f"{key}: {value}" for key, value in facts.items()), end="\n\n")
     gc.collect()
     gc.freeze()

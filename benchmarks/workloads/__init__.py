@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from harness.session import Case
-from workloads import ba, det, gmm, kmeans, llsq, lse, lstm, ode, pages, run
+from workloads import ba, building, det, gmm, kmeans, llsq, lse, lstm, ode, pages, run
 
 WORKLOADS = {
     module.WORKLOAD.name: module.WORKLOAD for module in (det, gmm, kmeans, llsq, lse, lstm, ode, ba)
@@ -14,7 +14,8 @@ CASES = tuple(
     Case(name, f"{name}: {each.title}", partial(run.lines, each))
     for name, each in WORKLOADS.items()
 )
-new_session = run.new_session
+new_session, facts = run.new_session, building.facts
+PACKAGES = ("autograd", "torch", "jax", "casadi", "cmeel-cppad")
 
 
 def write_pages(options, facts, session, lines) -> None:

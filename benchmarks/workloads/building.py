@@ -30,6 +30,18 @@ def cplusplus() -> list[str]:
     return words or found[:1]
 
 
+def facts() -> dict[str, str]:
+    """The compilers, for the header."""
+    found = []
+    for words in (compiler, cplusplus):
+        try:
+            done = subprocess.run([*words(), "--version"], capture_output=True, text=True)
+            found.append(done.stdout.partition("\n")[0])
+        except (NativeError, OSError) as error:
+            found.append(str(error))
+    return {"compilers": f"{', '.join(found)}; {' '.join(FLAGS[:3])}"}
+
+
 def library(command: list[str], sources: list[Path], *rest: str) -> Path:
     """A shared library of these sources; built unless it stands there from before.
 
