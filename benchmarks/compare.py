@@ -5,6 +5,7 @@
     python benchmarks/compare.py one-shot --large     10^8 operations as well (about 4 GiB)
     python benchmarks/compare.py one-shot --only rosenbrock-3 --json out.json
     python benchmarks/compare.py replay               compiled functions
+    python benchmarks/compare.py workloads            functions that others chose, every peer
 
 Every gradient is checked against one written by hand before it is timed.  A package that is not
 installed is reported as missing.  docs/benchmarks.md tells how the figures are taken.
@@ -26,6 +27,7 @@ from harness.timing import FULL, QUICK
 COMMANDS = {
     "one-shot": ("one_shot", "recording, the reverse loop, one-shot gradients, their cost"),
     "replay": ("replay", "compiled functions: replay, compiling, batches, scans, branches"),
+    "workloads": ("workloads", "eight functions of public benchmarks, and C written by hand"),
 }
 
 
@@ -45,7 +47,17 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         command.add_argument("--core", type=int, help="the core to pin to; else the last one")
         command.add_argument("--json", metavar="FILE", type=Path, help="write the figures there")
         command.add_argument("--strict", action="store_true", help="exit status 1 on a MISS too")
+    of_workloads(commands.choices["workloads"])
     return parser.parse_args(words)
+
+
+def of_workloads(command: argparse.ArgumentParser) -> None:
+    """What only ``workloads`` knows."""
+    command.add_argument("--threads", type=int, default=1, metavar="N", help="threads and cores")
+    command.add_argument("--timeout", type=float, metavar="S", help="seconds for one answer")
+    command.add_argument("--memory", type=float, default=8.0, metavar="GIB", help="for one process")
+    command.add_argument("--csv", metavar="FILE", type=Path, help="write the figures there")
+    command.add_argument("--html", metavar="FILE", type=Path, help="write a page with charts there")
 
 
 def selected(cases: tuple[Case, ...], only: list[str] | None) -> list[Case]:
@@ -95,15 +107,17 @@ def main(words: list[str] | None = None) -> int:
     options = arguments(words)
     machine.one_thread()
     core = machine.pin(options.core)
-    cases = import_module(COMMANDS[options.command][0]).CASES
+    package = import_module(COMMANDS[options.command][0])
+    cases = package.CASES
     if options.list:
         print("\n".join(f"{case.name:18} {case.title}" for case in cases))
         return 0
     chosen = selected(cases, options.only)
-    session = new_session(options)
+    session = getattr(package, "new_session", new_session)(options)
     import peers
 
-    facts = header(session, core, (peers.OURS, *peers.ADAPTERS))
+    facts = header(session, core, (peers.OURS, *getattr(package, "PACKAGES", peers.ADAPTERS)))
+    facts |= getattr(package, "facts", dict)()
     print("\n".join(f"{key}: {value}" for key, value in facts.items()), end="\n\n")
     gc.collect()
     gc.freeze()
@@ -112,6 +126,8 @@ def main(words: list[str] | None = None) -> int:
     print(report.summary(everything))
     if options.json:
         write_json(options.json, facts, lines)
+    if hasattr(package, "write_pages"):
+        package.write_pages(options, facts, session, everything)
     failing = {"WRONG", "MISS"} if options.strict else {"WRONG"}
     return int(any(line.verdict in failing for line in everything))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+OURS = {"functions", "harness", "one_shot", "replay", "peers", "compare", "workloads"}
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def _on_path(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in {"functions", "harness", "one_shot", "replay", "peers", "compare"}:
+        if name.split(".")[0] in OURS:
             del sys.modules[name]
 
 
@@ -323,3 +324,207 @@ def test_a_wrong_replay_never_passes(name, monkeypatch):
     lines = brief(replay, name)
     assert {line.verdict for line in lines if line.bar} <= {"WRONG", "MISS", "missing"}
     assert {line.verdict for line in lines} & {"WRONG", "MISS"}
+
+
+WORKLOADS = ["det", "gmm", "kmeans", "llsq", "lse", "lstm", "ode", "ba"]
+
+
+def small(name):
+    """A workload, its data at the small size, and what the C by hand computes."""
+    from replay.native import NativeError
+    from workloads import WORKLOADS
+    from workloads.contenders import by_hand
+
+    workload = WORKLOADS[name]
+    data = workload.data(workload.small)
+    try:
+        value = by_hand.prepare(workload, data, "value").first()[0]
+        return workload, data, value, by_hand.prepare(workload, data, "gradient").first()
+    except NativeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workloads_by_hand(name):
+    """The C agrees with the plain objective and with its differences."""
+    workload, data, value, found = small(name)
+    shapes = [each.shape for each in data.variables]
+    ends = np.cumsum([each.size for each in data.variables])[:-1]
+
+    def objective(flat):
+        parts = [a.reshape(b) for a, b in zip(np.split(flat, ends), shapes, strict=True)]
+        return workload.objective(*parts, *data.constants, **data.static)
+
+    flat = np.concatenate([each.ravel() for each in data.variables])
+    np.testing.assert_allclose(value, objective(flat), rtol=1e-12, atol=1e-12)
+    slopes = differences(objective, flat)
+    if workload.wanted == "newton":
+        curvature = differences(lambda x: differences(objective, x).sum(), flat, step=1e-3)
+        np.testing.assert_allclose(found[0].ravel(), slopes / curvature, rtol=1e-6, atol=1e-8)
+    elif workload.wanted == "jacobian":
+        values, columns, starts = found
+        matrix = np.zeros((len(starts) - 1, len(flat)))
+        rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        np.add.at(matrix, (rows, columns), values)
+        np.testing.assert_allclose(matrix, slopes.T, rtol=1e-6, atol=1e-6)
+        assert all(np.all(np.diff(row) > 0) for row in np.split(columns, starts[1:-1]))
+    else:
+        assert found[0] == pytest.approx(value, rel=1e-13)
+        gradient = np.concatenate([each.ravel() for each in found[1:]])
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("way", ["compiled", "one-shot", "vmap"])
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workloads_with_fastad(name, way):
+    pytest.importorskip("fastad")
+    from workloads import agreement
+    from workloads.contenders import UnableError, with_fastad
+
+    workload, data, _, expected = small(name)
+    try:
+        prepared = with_fastad.prepare(workload, data, way)
+    except UnableError as error:
+        pytest.skip(str(error))
+    for _ in range(2):
+        assert agreement.fault(prepared.first(), expected) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["adolc", "cppad"])
+def test_workloads_with_tapes(way, tmp_path, monkeypatch):
+    """The C++ tapes agree too, where they are installed."""
+    from replay.native import NativeError
+    from workloads import agreement
+    from workloads.contenders import with_tapes
+
+    monkeypatch.chdir(tmp_path)
+    for name in WORKLOADS:
+        workload, data, _, expected = small(name)
+        try:
+            prepared = with_tapes.prepare(workload, data, way)
+        except (ImportError, NativeError) as error:
+            pytest.skip(str(error))
+        for _ in range(2):
+            assert agreement.fault(prepared.first(), expected) is None, name
+
+
+def test_agreement():
+    from workloads.agreement import fault
+
+    x, zeros, whole = np.array([1.0, -2.0]), np.zeros(2), np.array([3, 2**30])
+    assert fault([x, zeros, whole], [x * (1 + 1e-10), zeros, whole]) is None
+    for found, expected in [
+        (x * (1 + 1e-8), x),
+        (x * np.nan, x),
+        (x[:, None], x),
+        (zeros + 1e-300, zeros),
+        (whole + np.array([0, 1]), whole),
+    ]:
+        assert fault([found], [expected]) is not None
+    assert fault([x], [x, x]) is not None
+
+
+PLANTED = {
+    "wrong": """
+        def prepare(workload, data, way):
+            from workloads.contenders import by_hand
+            ready = by_hand.prepare(workload, data, "gradient")
+            right = ready.first
+            ready.first = lambda: [(1 + 1e-8) * each for each in right()]
+            return ready
+        """,
+    "slow": """
+        import time
+
+        def prepare(workload, data, way):
+            time.sleep(60)
+        """,
+    "greedy": """
+        import time
+
+        def prepare(workload, data, way):
+            prepare.kept = bytearray(b"1" * 400_000_000)
+            time.sleep(60)
+        """,
+    "raising": """
+        def prepare(workload, data, way):
+            raise ArithmeticError("planted")
+        """,
+}
+
+
+def test_planted_contenders_are_never_timed(tmp_path, monkeypatch):
+    """What is wrong, slow, greedy, broken or absent is said to be so, and its bars do not pass."""
+    import os
+    from textwrap import dedent
+
+    small("lse")
+    from harness.timing import Effort
+    from workloads import WORKLOADS, bars, run, table
+    from workloads.cells import Cell
+    from workloads.contenders import CONTENDERS, OURS, Contender
+
+    for name, text in PLANTED.items():
+        (tmp_path / f"planted_{name}.py").write_text(dedent(text))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    lse, size = WORKLOADS["lse"], (50,)
+    monkeypatch.setitem(bars.BARS, "lse", {size: dict.fromkeys(["C by hand", "absent"], 1e9)})
+    names = {
+        "wrong": OURS,
+        "slow": "slow",
+        "greedy": "greedy",
+        "raising": "raising",
+        "no": "absent",
+    }
+    planted = [Contender(title, f"planted_{name}", "", "") for name, title in names.items()]
+    session = run.WorkloadSession(effort=Effort(1, 1, 1e-5), progress=False)
+    cells = {each.title: Cell(each, lse, size) for each in (*CONTENDERS[:3], *planted)}
+    cells["slow"].timeout, cells["greedy"].most_bytes = 0.5, 300_000_000
+    run.measure(list(cells.values()), session)
+    states = {title: cell.state for title, cell in cells.items()}
+    assert states == {
+        **dict.fromkeys(["C by hand", "C by hand, value", "NumPy, value"], ""),
+        OURS: "wrong",
+        "slow": "limit",
+        "greedy": "limit",
+        "raising": "failed",
+        "absent": "missing",
+    }
+    assert "GiB" in cells["greedy"].why and "0.5 s" in cells["slow"].why
+    assert all((cell.seconds is None) == bool(cell.state) for cell in cells.values())
+    assert {line.verdict for line in table.lines(list(cells.values()))} == {"WRONG"}
+    assert "1.0e-08" in table.text(list(cells.values()))
+    cells[OURS].state, cells[OURS].figure = "", cells["C by hand"].figure
+    verdicts = {line.what: line.verdict for line in table.lines(list(cells.values()))}
+    assert verdicts["lse 50 / absent"] == "missing"
+    assert verdicts["lse 50 / C by hand"] == "PASS"
+
+
+def test_pages_of_workloads(tmp_path):
+    """A chart for each workload; what was not timed has a word in place of a bar."""
+    import csv
+
+    from harness.report import missing
+    from harness.timing import Figure
+    from workloads import WORKLOADS, pages
+    from workloads.cells import Cell
+    from workloads.contenders import CONTENDERS, HAND
+
+    cells = [
+        Cell(each, WORKLOADS[name], WORKLOADS[name].sizes[0], figure=Figure([1e-3, 2e-3]))
+        for name in ("lse", "ode")
+        for each in CONTENDERS
+    ]
+    cells[4].state, cells[4].why = "missing", "not <installed>"
+    pages.write_csv(tmp_path / "figures.csv", cells)
+    with (tmp_path / "figures.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(cells) and rows[0]["contender"] == HAND
+    assert rows[0]["seconds"] == "0.0015" and rows[4]["seconds"] == ""
+    assert (rows[0]["state"], rows[4]["state"]) == ("timed", "missing")
+    pages.write_html(tmp_path / "page.html", {"machine": "a & b"}, cells, [missing("x", "y")])
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") == 2 and "a &amp; b" in page and "not &lt;installed&gt;" in page
+    bars = 2 * (len(CONTENDERS) - 1) - 1  # NumPy's value has none
+    assert page.count("<rect") == bars

@@ -18,8 +18,13 @@ ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 def one_thread() -> None:
     """Ask every maths library for one thread; call it before the first of them is imported."""
+    threads(1)
+
+
+def threads(count: int) -> None:
+    """Ask every maths library of this process, or of those it starts, for so many threads."""
     for name in THREADS:
-        os.environ[name] = "1"
+        os.environ[name] = str(count)
 
 
 def pin(core: int | None = None) -> int | None:
