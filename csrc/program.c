@@ -33,7 +33,7 @@ fad_status fad_program_bind(fad_program *p)
         if (at->code == FAD_DO_OP && !p->bound[i].loop)
             return FAD_BAD_OPERAND;
     }
-    return FAD_OK;
+    return fad_program_turns(p, FAD_LEAST_WORK);
 }
 
 size_t fad_program_repeat_bytes(const fad_program *p)
@@ -60,6 +60,8 @@ void fad_program_destroy(fad_program *p)
     FREE(steps, p->step_count);
     FREE(instructions, p->instruction_count);
     FREE(bound, p->instruction_count);
+    FREE(turns, p->instruction_count);
+    FREE(together, p->step_count);
     FREE(scalars, p->scalar_count);
     FREE(repeats, p->repeat_count);
     FREE(affines, p->affine_count);

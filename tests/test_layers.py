@@ -52,7 +52,10 @@ pass_views.c:    pass.h record.h update.h try.h
 pass_strided.c:  pass.h record.h try.h
 pass_elements.c: pass.h record.h try.h
 pass_simplify.c: pass.h record.h try.h
-program.h: trace.h
+pool.h:
+pool.c:    pool.h
+program.h: pool.h trace.h
+program_turns.c: program.h
 program.c: kernels.h
 lower.h:   program.h
 lower.c:   lower.h try.h
@@ -70,6 +73,7 @@ kernels.c: kernels.h ops.def
 vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h
+exec_crew.c: exec.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
