@@ -29,6 +29,7 @@ struct fad_pool {
     worker *workers;
     pid_t process;
     bool busy, stop;
+    uint64_t round;              /* the task at hand: a thread comes once */
     atomic_size_t open;          /* how many may still join the task at hand */
     atomic_size_t active;        /* how many are at it */
     fad_task task;
@@ -49,18 +50,21 @@ void fad_pause(size_t turns)
 #endif
 }
 
-static bool awaited(const fad_pool *pool) { return pool->stop || atomic_load(&pool->open) > 0; }
-
-/* Until a task is open; at first without sleep. The lock is held before and after. */
-static void await_task(fad_pool *pool)
+static bool is_called(const fad_pool *pool, uint64_t before)
 {
-    if (awaited(pool))
+    return pool->stop || (atomic_load(&pool->open) > 0 && pool->round != before);
+}
+
+/* Until a task is open other than `before`; at first without sleep. The lock is held before and after. */
+static void await_task(fad_pool *pool, uint64_t before)
+{
+    if (is_called(pool, before))
         return;
     pthread_mutex_unlock(&pool->lock);
     for (size_t turns = 0; turns < TURNS && atomic_load(&pool->open) == 0; turns++)
         fad_pause(turns);
     pthread_mutex_lock(&pool->lock);
-    while (!awaited(pool))
+    while (!is_called(pool, before))
         pthread_cond_wait(&pool->called, &pool->lock);
 }
 
@@ -68,11 +72,13 @@ static void *serve(void *context)
 {
     const worker *w = context;
     fad_pool *pool = w->pool;
+    uint64_t round = 0;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        await_task(pool);
+        await_task(pool, round);
         if (pool->stop)
             break;
+        round = pool->round;
         atomic_fetch_sub(&pool->open, 1);
         atomic_fetch_add(&pool->active, 1);
         fad_task task = pool->task;
@@ -201,6 +207,7 @@ void fad_pool_run(fad_pool *pool, fad_task task, void *context, char *room, size
         return;
     }
     pthread_mutex_lock(&pool->lock);
+    pool->round++;
     pool->task = task;
     pool->context = context;
     fegetenv(&pool->environment);
