@@ -33,7 +33,7 @@ def bits(result):
 
 
 def on_each_count(call, repeat=2):
-    """The result of `call` on one thread, after that of any number of threads was found to be the same."""
+    """The result of `call` on one thread, once that of any number of threads is the same."""
     fad.set_num_threads(1)
     result = call()
     for count in COUNTS:
