@@ -96,7 +96,7 @@ PYTHON = """
 errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
-_batch:       numpy _core
+_batch:       numpy _core _program
 _schedule:
 _program:     errors numpy _core _schedule
 _bodies:      errors numpy _core _program _record

@@ -330,3 +330,28 @@ def test_bad_number(n):
 def test_number():
     fad.set_num_threads(np.int64(3))
     assert fad.get_num_threads() == 3
+
+
+# --- lanes that are not compiled -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_many_lanes_are_those_of_few(dtype):
+    """A batch for which a program is made has the values of small batches, which are recorded."""
+    x = rng.uniform(-1.0, 1.0, (200_003, 3)).astype(dtype)
+    shift = np.array([0.5, -0.25, 2.0], dtype)
+
+    def f(x):
+        y = np.sin(x) * x[::-1] + shift
+        y[1:] += y[:-1] * x[0]
+        return y, np.sum(y * y), np.exp(-x[0]), np.max(x), np.cumsum(y) @ shift, shift * 2
+
+    def each(x):
+        return fad.vmap(lambda x: (*f(x), *fad.value_and_grad(lambda x: f(x)[4])(x)))(x)
+
+    many = on_each_count(lambda: each(x), repeat=1)
+    for start in (0, 77_000, 199_003):
+        few = each(x[start : start + 1000])
+        for all_lanes, some in zip(many, few, strict=True):
+            assert all_lanes.dtype == some.dtype
+            assert np.array_equal(all_lanes[start : start + 1000], some)
