@@ -355,3 +355,7 @@ def test_many_lanes_are_those_of_few(dtype):
         for all_lanes, some in zip(many, few, strict=True):
             assert all_lanes.dtype == some.dtype
             assert np.array_equal(all_lanes[start : start + 1000], some)
+
+
+def test_no_lanes_of_many_numbers():
+    assert fad.vmap(lambda x: 2.0 * x[:3])(np.zeros((0, 5_000_000))).shape == (0, 3)

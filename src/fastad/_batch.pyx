@@ -210,7 +210,7 @@ def batch_values(Recorder recorder, size_t start, size_t lanes, seeds, arrays, o
     place = fad_tape_bookmark(recorder.tape)
     cdef list results = [None] * len(outputs)
     low = 0
-    if lanes >= PROGRAM // numbers and not has_rule(recorder, start):
+    if lanes > 0 and lanes >= PROGRAM // numbers and not has_rule(recorder, start):
         low = run_blocks(recorder, &place, start, lanes, max(LONG_BLOCK // numbers, size), seeds, arrays, outputs, results)
     while low < max(lanes, 1):
         high = min(low + size, lanes)
