@@ -29,9 +29,9 @@ PARTS = {
 
 # -ffp-contract=off: the same inputs give the same bits on machines with and without fma.
 flags = ["-std=c11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
-flags += ["-fvisibility=hidden"]
+flags += ["-fvisibility=hidden", "-pthread"]
 flags += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE or COVERAGE else ["-O3", "-g0"]
-link = ["-lm"]
+link = ["-lm", "-pthread"]
 if sys.platform == "linux" and "-g0" in flags:
     link += ["-Wl,-s"]
 instrument = ["--coverage"] if COVERAGE else []

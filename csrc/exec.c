@@ -1,14 +1,10 @@
-/* exec.c: runs a program. No allocation, nothing shared but what is read: any number of runs at once, each with a
- * workspace of its own. */
+/* exec.c: runs a program. No allocation but by the pool, nothing shared but what is read: any number of runs at once,
+ * each with a workspace of its own. */
 #include "array.h"
 #include "exec.h"
 #include "prefetch.h"
 
-typedef struct {
-    const fad_program *program;
-    char *const *bases;       /* memory by base */
-    char *strips;
-} machine;
+typedef fad_machine machine;
 
 enum { MOST_BASES = 64, MOST_OPERANDS = 1024, MOST_STREAMS = 8, CACHE_LINE = 64, LONG_REGION = 1 << 15 };
 
@@ -189,12 +185,15 @@ static void convert(char *to, ptrdiff_t to_step, int to_dtype, const char *from,
 
 /* --- a region --- */
 
-static fad_status run_strip(const machine *m, const fad_step *step, uint64_t start, uint64_t count)
+fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count)
 {
     const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
     const fad_bound_loop *bound = m->program->bound + step->first;
+    const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
     size_t strip_bytes = (size_t)step->strip * sizeof(double);
     for (; i < end; i++, bound++) {
+        if (turn && turn->awaits && !fad_await_turn(crew, turn->awaits, start / step->strip))
+            return FAD_BAD_OPERAND;
         char *data[4];
         ptrdiff_t steps[4], n = (ptrdiff_t)count;
         for (int k = 0; k < i->count; k++) {
@@ -242,6 +241,11 @@ static fad_status run_strip(const machine *m, const fad_step *step, uint64_t sta
         }
         if (status != FAD_OK)
             return status;
+        if (turn) {
+            if (turn->ends)
+                fad_end_turn(crew, turn->ends, start / step->strip);
+            turn++;
+        }
     }
     return FAD_OK;
 }
@@ -298,14 +302,17 @@ static void prefetch(const streams *all, const fad_step *step, uint64_t start)
     }
 }
 
-static fad_status run_region(const machine *m, const fad_step *step)
+static fad_status run_region(const machine *m, const fad_step *step, fad_pool *pool)
 {
+    const fad_program *p = m->program;
+    if (pool && p->together && p->together[step - p->steps])
+        return fad_run_together(m, step, pool);
     streams all;
     find_streams(m, step, &all);
     for (uint64_t start = 0; start < step->n; start += step->strip) {
         uint64_t count = step->n - start < step->strip ? step->n - start : step->strip;
         prefetch(&all, step, start + count);
-        fad_status status = run_strip(m, step, start, count);
+        fad_status status = fad_run_strip(m, step, NULL, start, count);
         if (status != FAD_OK)
             return status;
     }
@@ -402,7 +409,7 @@ static size_t check_guards(const machine *m, const fad_step *step)
 
 /* --- the whole --- */
 
-fad_status fad_program_steps(const fad_program *p, char *const *bases, size_t *failed)
+fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool *pool, size_t *failed)
 {
     fad_status status = FAD_OK;
     *failed = p->guard_count;
@@ -411,7 +418,7 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, size_t *f
         const fad_step *step = &p->steps[i];
         switch (step->kind) {
         case FAD_STEP_REGION:
-            status = run_region(&m, step);
+            status = run_region(&m, step, pool);
             break;
         case FAD_STEP_SCALARS:
             fad_run_scalars(p->scalars + step->first, step->count, bases);
@@ -451,7 +458,7 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, size_t *f
 }
 
 fad_status fad_program_run(const fad_program *p, char *workspace, char *const *inputs, char *const *outputs,
-                           size_t *failed)
+                           fad_pool *pool, size_t *failed)
 {
     char *few[MOST_BASES], **bases = few;
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
@@ -463,7 +470,7 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
         bases[FAD_FIRST_INPUT + i] = inputs[i];
     for (size_t i = 0; i < p->output_count; i++)
         bases[FAD_FIRST_INPUT + p->input_count + i] = outputs[i];
-    return fad_program_steps(p, bases, failed);
+    return fad_program_steps(p, bases, pool, failed);
 }
 
 size_t fad_program_bytes(const fad_program *p)

@@ -4,6 +4,24 @@
 
 #include "program.h"
 
+typedef struct {
+    const fad_program *program;
+    char *const *bases;       /* memory by base */
+    char *strips;             /* of this thread */
+} fad_machine;
+
+/* The threads that run the strips of a region together. */
+typedef struct fad_crew fad_crew;
+
+/* exec.c: runs a strip of a region: elements from `start` on. With others in turn where there is a `crew`. */
+fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count);
+
+/* exec_crew.c: runs all strips of a region, in this thread and those of the pool. */
+fad_status fad_run_together(const fad_machine *m, const fad_step *step, fad_pool *pool);
+/* Waits until the strip before has ended its turn in the group. False: a strip has failed, and no turn will come. */
+bool fad_await_turn(fad_crew *crew, int group, uint64_t strip);
+void fad_end_turn(fad_crew *crew, int group, uint64_t strip);
+
 /* exec_scalars.c: runs a block of scalar instructions. */
 void fad_run_scalars(const fad_scalar_instruction *i, size_t count, char *const *bases);
 /* exec_groups.c: runs groups; `bound`: of each its vector function, or none. */

@@ -10,6 +10,7 @@
  *   trace.h   a recording on its way to a program       fad_trace_copy
  *   pass_*.c  a trace to a better one                   fad_pass_simplify, fad_pass_reassociate, fad_pass_roll
  *   program.h what a trace is lowered to, and its run   fad_lower, fad_program_run
+ *   pool.h    threads that take part in a run           fad_pool_create
  *   loop.h    a program run step after step, and back   fad_loop_run, fad_revolve_run
  *   verify.c  is a tape well formed?                    fad_verify
  *   dump.c    text form                                 fad_dump

@@ -18,7 +18,7 @@ fad_status fad_body_step(fad_body *b, size_t k, char *from, char *to, bool *fits
         for (size_t j = b->inputs + b->carries; j < b->inputs + b->outputs; j++)
             *base++ = b->origins[j] + (ptrdiff_t)k * b->strides[j];
         size_t failed;
-        fad_status status = fad_program_steps(p, b->bases, &failed);
+        fad_status status = fad_program_steps(p, b->bases, b->pool, &failed);
         if (status != FAD_OK || failed == p->guard_count) {
             b->last = i;
             *fits = true;

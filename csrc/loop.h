@@ -17,6 +17,7 @@ typedef struct {
     size_t state_bytes;
     char **origins;                      /* inputs + outputs: where step 0 finds them (unused for those carried) */
     const ptrdiff_t *strides;
+    fad_pool *pool;                      /* threads for what is wide; NULL: none */
     char **bases;                        /* room: FAD_FIRST_INPUT + inputs + outputs */
 } fad_body;
 

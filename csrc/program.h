@@ -8,6 +8,7 @@
 #ifndef FAD_PROGRAM_H
 #define FAD_PROGRAM_H
 
+#include "pool.h"
 #include "trace.h"
 
 /* Bases. The workspace begins with the program's scalars; inputs and outputs follow the constants. */
@@ -160,6 +161,16 @@ typedef struct {
     uint64_t bytes;
 } fad_form;                 /* of an input or output */
 
+/* How the strips of a region may run at the same time (program_turns.c). Instructions of which some write where others
+ * of other strips read or write are a group: a strip comes to the first of them when the strip before has passed the
+ * last. 0: no group. */
+typedef struct {
+    uint8_t awaits;         /* the group whose turn it waits for: it is the first of the group */
+    uint8_t ends;           /* the group whose turn it ends: it is the last of the group */
+} fad_turn;
+
+enum { FAD_MOST_GROUPS = 8 };
+
 typedef struct fad_call {
     void *rule;
     uint32_t inputs, outputs;
@@ -184,6 +195,8 @@ typedef struct fad_program {
     fad_guard *guards;
     fad_call *calls;
     fad_argument *call_arguments;
+    fad_turn *turns;                /* of each instruction; NULL: all strips run one after the other */
+    uint8_t *together;              /* of each step, where there are turns: whether its strips may run together */
     double *scalar_constants;       /* copied to the start of every workspace */
     char *constants;
     size_t input_count, output_count, call_form_count, step_count, instruction_count, scalar_count, repeat_count;
@@ -207,6 +220,10 @@ static inline size_t fad_repeat_bytes(size_t count) { return (count + 1) * (5 + 
 fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_program **out);
 /* Binds instructions to inner loops. */
 fad_status fad_program_bind(fad_program *program);
+/* Elements times instructions of a region that several threads run, in fad_program_bind: some 50 us. */
+enum { FAD_LEAST_WORK = 1 << 18 };
+/* Finds the regions with so much work that several threads may run, and the turns in them. Again, after a change. */
+fad_status fad_program_turns(fad_program *program, uint64_t least_work);
 /* fad_repeat_bytes() of the longest REPEAT step. */
 size_t fad_program_repeat_bytes(const fad_program *program);
 void fad_program_destroy(fad_program *program);
@@ -215,11 +232,12 @@ void fad_program_destroy(fad_program *program);
 size_t fad_program_bytes(const fad_program *program);
 void fad_program_prepare(const fad_program *program, char *workspace);
 
-/* Runs it. `failed` becomes the number of the guard that differs, or guard_count; then the outputs are complete. */
+/* Runs it. `failed` becomes the number of the guard that differs, or guard_count; then the outputs are complete. The
+ * threads of `pool` (NULL: none) take part in what is wide; the bits do not depend on them. */
 fad_status fad_program_run(const fad_program *program, char *workspace, char *const *inputs, char *const *outputs,
-                           size_t *failed);
+                           fad_pool *pool, size_t *failed);
 /* The same with all bases in place: workspace, constants, inputs, outputs. */
-fad_status fad_program_steps(const fad_program *program, char *const *bases, size_t *failed);
+fad_status fad_program_steps(const fad_program *program, char *const *bases, fad_pool *pool, size_t *failed);
 
 /* What is wrong with a program, or with a file of one. */
 typedef struct {

@@ -53,7 +53,10 @@ pass_views.c:    pass.h record.h update.h try.h
 pass_strided.c:  pass.h record.h try.h
 pass_elements.c: pass.h record.h try.h
 pass_simplify.c: pass.h record.h try.h
-program.h: trace.h
+pool.h:
+pool.c:    pool.h
+program.h: pool.h trace.h
+program_turns.c: program.h
 program.c: kernels.h
 lower.h:   program.h
 lower.c:   lower.h try.h
@@ -72,6 +75,7 @@ kernels.c: kernels.h ops.def
 vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
+exec_crew.c: exec.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
@@ -95,7 +99,7 @@ PYTHON = """
 errors:
 _core:        errors numpy
 _reverse:     errors numpy _core
-_batch:       numpy _core
+_batch:       numpy _core _program
 _schedule:
 _program:     errors numpy _core _schedule
 _bodies:      errors numpy _core _program _record

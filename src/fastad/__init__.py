@@ -12,7 +12,7 @@ from fastad._core import Array, set_memory_limit
 from fastad._functions import *  # noqa: F403 - one function for each row of the table
 from fastad._functions import __all__ as _elementwise
 from fastad._ops import OPS
-from fastad._program import Program
+from fastad._program import Program, get_num_threads, set_num_threads
 from fastad.batching import vmap
 from fastad.checkpoint import checkpoint
 from fastad.compile import compile
@@ -47,6 +47,7 @@ __all__ = [
     "checkpoint",
     "compile",
     "check_grads",  # noqa: F405 - these three are imported when they are used
+    "get_num_threads",
     "grad",
     "graph",  # noqa: F405
     "hessian",
@@ -57,6 +58,7 @@ __all__ = [
     "numpy",  # noqa: F405
     "scan",
     "set_memory_limit",
+    "set_num_threads",
     "stop_gradient",
     "value_and_grad",
     "vjp",

@@ -9,6 +9,7 @@ import numpy as np
 cimport numpy as cnp
 
 from fastad._core import call
+from fastad._program import Trace
 
 from fastad._core cimport *
 
@@ -200,7 +201,7 @@ def batch_values(Recorder recorder, size_t start, size_t lanes, seeds, arrays, o
     arrays : sequence of ndarray
         For each seed its values in all lanes, with a leading lane axis.
     """
-    cdef size_t low, high, size = block_of(recorder, start)
+    cdef size_t low, high, numbers = numbers_of(recorder, start), size = block_of(recorder, start, numbers)
     cdef int dtype
     cdef fad_bookmark place
     for array in outputs:
@@ -208,35 +209,96 @@ def batch_values(Recorder recorder, size_t start, size_t lanes, seeds, arrays, o
     hold_shared(recorder, start, seeds)
     place = fad_tape_bookmark(recorder.tape)
     cdef list results = [None] * len(outputs)
-    for low in range(0, max(lanes, 1), size):
+    low = 0
+    if lanes > 0 and lanes >= PROGRAM // numbers and not has_rule(recorder, start):
+        low = run_blocks(recorder, &place, start, lanes, max(LONG_BLOCK // numbers, size), seeds, arrays, outputs, results)
+    while low < max(lanes, 1):
         high = min(low + size, lanes)
         try:
             batched = [constant(recorder, array[low:high]) for array in arrays]
             over = emit_batch(recorder, start, high - low, seeds, batched, outputs)
             for i, array in enumerate(over):
-                if array is None:
-                    continue
-                value = recorder.value_of((<Array>array).node)
-                if results[i] is None:
-                    results[i] = value if size >= lanes else np.empty((lanes, *value.shape[1:]), value.dtype)
-                if size < lanes:
-                    results[i][low:high] = value
+                if array is not None:
+                    value = recorder.value_of((<Array>array).node)
+                    put(results, i, value, low, lanes)
         finally:
             fad_tape_return(recorder.tape, &place)
+        low += size
     return results
 
 
+cdef int put(list results, i, value, size_t low, size_t lanes) except -1:
+    """The values of output `i` in the lanes from `low` on."""
+    if <size_t>len(value) == lanes:
+        results[i] = value
+        return 0
+    if results[i] is None:
+        results[i] = np.empty((lanes, *value.shape[1:]), value.dtype)
+    results[i][low:low + len(value)] = value
+    return 0
+
+
+cdef size_t run_blocks(Recorder recorder, fad_bookmark *place, size_t start, size_t lanes, size_t size, seeds, arrays,
+                       outputs, list results) except? 0xffffffff:
+    """Make a program of a block and run it for every whole one: the bits are those of emit_batch, the time is not.
+
+    Returns
+    -------
+    int
+        Lanes that are done.
+    """
+    cdef size_t low = 0
+    cdef int dtype
+    size = min(size, lanes)
+    recorder.tape.dry = True   # no values: only what is to be done
+    try:
+        batched = [variable(recorder, array[:size]) for array in arrays]
+        over = emit_batch(recorder, start, size, seeds, batched, outputs)
+        which = [i for i, array in enumerate(over) if array is not None]
+        trace = Trace.of(recorder, [array.node for array in batched], [over[i].node for i in which], [])
+        program = trace.lowered(True)
+    finally:
+        recorder.tape.dry = False
+        fad_tape_return(recorder.tape, place)
+    while low + size <= lanes:
+        values = program(*[array[low:low + size] for array in arrays])
+        for i, value in zip(which, values):
+            put(results, i, value, low, lanes)
+        low += size
+    return low
+
+
+cdef object variable(Recorder recorder, array):
+    """An input of a trace, of the type and shape of an ndarray."""
+    return wrap(recorder, recorder.constant_array(array, FAD_VARIABLE, FAD_IS_DYNAMIC))
+
+
+cdef bint has_rule(Recorder recorder, size_t start) except -1:
+    cdef size_t i
+    for i in range(start, recorder.tape.count):
+        if recorder.tape.nodes[i].op == FAD_CUSTOM:
+            return True
+    return False
+
+
 cdef enum:
-    BLOCK = 1 << 18   # numbers: what the cache next to a core holds
-    LEAST = 256       # numbers of a node, so that they and not the calls cost the time
+    BLOCK = 1 << 18        # numbers: what the cache next to a core holds
+    LEAST = 256            # numbers of a node, so that they and not the calls cost the time
+    PROGRAM = 1 << 22      # numbers in all, from which on a program is worth its making
+    LONG_BLOCK = 1 << 24   # numbers that a program takes together: most are never in memory
 
 
-cdef size_t block_of(Recorder recorder, size_t start):
-    """How many lanes to take together."""
-    cdef size_t i, numbers = 1, nodes = recorder.tape.count - start
+cdef size_t numbers_of(Recorder recorder, size_t start):
+    """Numbers of a lane."""
+    cdef size_t i, numbers = 1
     for i in range(start, recorder.tape.count):
         numbers += fad_node_shape(recorder.tape, <uint32_t>i).size
-    return max(BLOCK // numbers, LEAST * nodes // numbers, 1)
+    return numbers
+
+
+cdef size_t block_of(Recorder recorder, size_t start, size_t numbers):
+    """How many lanes to take together."""
+    return max(BLOCK // numbers, LEAST * (recorder.tape.count - start) // numbers, 1)
 
 
 cdef fad_status host_batch(void *context, fad_tape *tape, const fad_custom *custom, size_t lanes,

@@ -241,8 +241,16 @@ cdef extern from "fastad.h" nogil:
         void (*release)(void *context, void *rule) noexcept nogil
         void *context
 
+    ctypedef struct fad_pool
+    enum:
+        FAD_MOST_THREADS
+    fad_pool *fad_pool_create(size_t threads)
+    void fad_pool_destroy(fad_pool *pool)
+    bint fad_pool_is_here(const fad_pool *pool)
+
     ctypedef struct fad_program:
         fad_custom_host host
+        uint8_t *together
         fad_form *inputs
         fad_form *outputs
         fad_form *call_forms
@@ -377,7 +385,7 @@ cdef extern from "fastad.h" nogil:
     size_t fad_program_bytes(const fad_program *program)
     void fad_program_prepare(const fad_program *program, char *workspace)
     fad_status fad_program_run(const fad_program *program, char *workspace, char **inputs, char **outputs,
-                               size_t *failed)
+                               fad_pool *pool, size_t *failed)
     ctypedef struct fad_fault:
         const char *part
         size_t at

@@ -9,6 +9,8 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from operator import index
+from os import environ
 from threading import get_ident
 
 import numpy as np
@@ -752,6 +754,8 @@ cdef class Program:
         cdef fad_form *form
         cdef fad_status status
         cdef char *raw = NULL
+        cdef Pool helpers = pool_for(self.program.together != NULL)
+        cdef fad_pool *threads = threads_of(helpers)
         if n > FEW:
             outputs = <char **>malloc(n * sizeof(char *))
             numbers = <double *>malloc(n * sizeof(double))
@@ -770,7 +774,7 @@ cdef class Program:
                 results.append(array)
             raw = self.take()
             with nogil:
-                status = fad_program_run(self.program, aligned_start(raw), inputs, outputs, &failed)
+                status = fad_program_run(self.program, aligned_start(raw), inputs, outputs, threads, &failed)
             if status != FAD_OK:
                 raise_status(status)
             if failed < self.program.guard_count:
@@ -1019,4 +1023,5 @@ cdef class Replay:
         return MISS
 
 
+include "program/threads.pxi"     # that share the work of a program
 include "program/loop.pxi"        # programs run step after step

@@ -47,7 +47,7 @@ static inline void deallocate(memory *m, const fad_program *p)
 
 static inline fad_status run_program(const fad_program *p, memory *m, size_t *failed)
 {
-    return fad_program_run(p, m->workspace, m->inputs, m->outputs, failed);
+    return fad_program_run(p, m->workspace, m->inputs, m->outputs, NULL, failed);
 }
 
 /* The program of a recording whose guards expect the values that were recorded. */

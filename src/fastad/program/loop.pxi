@@ -14,6 +14,7 @@ cdef extern from "loop.h" nogil:
         size_t state_bytes
         char **origins
         const ptrdiff_t *strides
+        fad_pool *pool
         char **bases
 
     ctypedef struct fad_revolve:
@@ -63,6 +64,7 @@ cdef class Steps:
     cdef readonly list programs
     cdef list arrays, raws
     cdef size_t capacity
+    cdef bint wide       # a program has work for several threads
 
     def __cinit__(self, offsets, size_t state_bytes, inputs, outputs):
         cdef size_t i, n, carries = len(offsets)
@@ -127,6 +129,7 @@ cdef class Steps:
             self.capacity = 2 * n + 4
         raw = program.take()
         self.programs.append(program)
+        self.wide |= program.program.together != NULL
         self.raws.append(<size_t>raw)
         self.body.programs[n] = program.program
         self.body.workspaces[n] = aligned_start(raw)
@@ -147,6 +150,8 @@ cdef class Steps:
         cdef char *first = <char *>cnp.PyArray_DATA(here)
         cdef fad_status status
         cdef bool fits = True
+        cdef Pool helpers = pool_for(self.wide)
+        self.body.pool = threads_of(helpers)
         states[0], states[1] = first, <char *>cnp.PyArray_DATA(there)
         while at < to and fits:
             with nogil:
@@ -184,6 +189,7 @@ def revolve(Steps forward, Steps reverse, size_t length, size_t slots, cnp.ndarr
     cdef fad_revolve r
     cdef size_t bytes = forward.body.state_bytes
     cdef fad_status status
+    cdef Pool helpers
     snapshots = np.empty(max(slots * bytes, 1), np.uint8)
     steps = np.zeros(slots, np.uintp)
     states = [np.empty(max(bytes, 1), np.uint8) for _ in range(2)]
@@ -198,6 +204,8 @@ def revolve(Steps forward, Steps reverse, size_t length, size_t slots, cnp.ndarr
         r.states[i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>states[i])
         r.cotangents[i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>cotangents[i])
     while r.end:
+        helpers = pool_for(forward.wide or reverse.wide)   # held while it is in use
+        forward.body.pool = reverse.body.pool = threads_of(helpers)
         with nogil:
             status = fad_revolve_run(&r, STEPS_WITHOUT_PYTHON)
         if is_unknown_path(status):
