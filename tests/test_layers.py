@@ -102,7 +102,8 @@ _reverse:     errors numpy _core
 _batch:       numpy _core _program
 _schedule:
 _program:     errors numpy _core _schedule
-_bodies:      errors numpy _core _program _record
+_passes:
+_bodies:      errors numpy _core _passes _program _record
 _loops:       numpy _program
 _steps:       numpy _bodies _loops
 _ops:         numpy _core
@@ -118,7 +119,8 @@ batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record
 _arguments:   numpy _containers
 _progress:
-compile:      errors numpy _core _arguments _bodies _calls _containers _progress _record _program
+compile:      errors numpy _core _arguments _bodies _calls _containers _passes _progress _record \
+              _program
 scan:         numpy _bodies _calls _containers _core _loops _program _record _steps transforms
 checkpoint:   numpy _bodies _calls _containers _core _record _reverse
 check:        errors numpy _core _containers transforms

@@ -16,6 +16,7 @@ import numpy as np
 from fastad import _core
 from fastad._core import Array, emit_reverse, emit_tangent
 from fastad._core import memory_limit as _memory_limit
+from fastad._passes import optimised
 from fastad._program import Trace
 from fastad._record import recording
 from fastad.errors import UnknownPath
@@ -36,11 +37,6 @@ __all__ = [
 ]
 
 MOST_PATHS = 64
-
-# As for fastad.compile under `strict`: replay gives the recording's bits, so that the derivative of
-# a path sees the same outcomes as the path.
-PASSES = ("simplify", "roll", "simplify")
-
 
 _HINTS: contextvars.ContextVar[dict[Any, list[Any]] | None] = contextvars.ContextVar(
     "fastad_hints", default=None
@@ -154,9 +150,9 @@ class Path:
     """
 
     def __init__(self, trace, origin=None):
-        for name in PASSES:
-            trace = trace.through(name, True)
-        self.trace, self.origin = trace, origin
+        # strict: replay gives the recording's bits, so that the derivative of a path sees the
+        # same outcomes as the path.
+        self.trace, self.origin = optimised(trace, True), origin
         self._program = None
 
     @property

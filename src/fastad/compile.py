@@ -24,6 +24,7 @@ from fastad._bodies import hinted
 from fastad._calls import as_argnums
 from fastad._containers import flatten, is_leaf, unflatten
 from fastad._core import memory_limit as _memory_limit
+from fastad._passes import optimised
 from fastad._program import MISS, Decision, Path, Program, Replay, Trace
 from fastad._progress import progress
 from fastad._record import current_recorder, recording
@@ -34,12 +35,6 @@ __all__ = ["CacheInfo", "Compiled", "compile"]
 MOST_PATHS = 128
 MOST_HINTS = 32  # of paths through the body of a loop
 WORTH_A_DRY_RUN = 1000  # elements of the inputs
-
-# The passes, in order. FASTAD_DUMP=<pass> prints the tape after each that has this name.
-PASSES = ("simplify", "reassociate", "roll", "simplify")
-LONG = 200  # nodes: a pass less counts
-ROLLED = 0.9  # of the nodes: where more are left, scalars are better grouped as they are
-STRICT_PASSES = ("simplify", "roll", "simplify")
 
 
 class CacheInfo(NamedTuple):
@@ -277,14 +272,8 @@ class _Stages:
             trace.verify()
 
     def through(self, trace):
-        """The trace after all passes; one that does not roll keeps its order after the first."""
-        for name in STRICT_PASSES if self.strict else PASSES:
-            after = trace.through(name, self.strict)
-            self.show(name, after)
-            if name == "roll" and len(after) >= max(ROLLED * len(trace), LONG):
-                break
-            trace = after
-        return trace
+        """The trace after all passes. FASTAD_DUMP=<pass> prints it after each of this name."""
+        return optimised(trace, self.strict, self.show)
 
     def lowered(self, trace):
         """The program of a trace."""
