@@ -6,7 +6,7 @@
 
 typedef fad_machine machine;
 
-enum { MOST_BASES = 64, MOST_OPERANDS = 1024, MOST_STREAMS = 8, CACHE_LINE = 64, LONG_REGION = 1 << 15 };
+enum { MOST_BASES = 64, MOST_OPERANDS = 1024, CACHE_LINE = 64, LONG_REGION = 1 << 15 };
 
 static char *memory(const machine *m, const fad_argument *a) { return m->bases[a->base] + a->offset; }
 
@@ -252,26 +252,18 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
 
 /* --- memory beyond the caches --- */
 
-/* What a region reads and writes in order. A strip is too short for the hardware to see far ahead, and its first
- * instructions would wait: while one strip is computed, the next one's memory is fetched. */
-typedef struct {
-    const char *at[MOST_STREAMS];
-    size_t size[MOST_STREAMS];     /* bytes an element */
-    int count;
-} streams;
-
-static void add_stream(streams *all, const char *at, size_t size)
+static void add_stream(fad_streams *all, const char *at, size_t size)
 {
     for (int k = 0; k < all->count; k++)
         if (at > all->at[k] - CACHE_LINE && at < all->at[k] + CACHE_LINE)
             return;
-    if (all->count < MOST_STREAMS) {
+    if (all->count < FAD_MOST_STREAMS) {
         all->at[all->count] = at;
         all->size[all->count++] = size;
     }
 }
 
-static void find_streams(const machine *m, const fad_step *step, streams *all)
+void fad_find_streams(const fad_machine *m, const fad_step *step, fad_streams *all)
 {
     const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
     all->count = 0;
@@ -292,8 +284,10 @@ static void find_streams(const machine *m, const fad_step *step, streams *all)
         }
 }
 
-static void prefetch(const streams *all, const fad_step *step, uint64_t start)
+void fad_prefetch_strip(const fad_streams *all, const fad_step *step, uint64_t start)
 {
+    if (start >= step->n)
+        return;
     uint64_t count = step->n - start < step->strip ? step->n - start : step->strip;
     for (int k = 0; k < all->count; k++) {
         const char *from = all->at[k] + start * all->size[k];
@@ -307,11 +301,11 @@ static fad_status run_region(const machine *m, const fad_step *step, fad_pool *p
     const fad_program *p = m->program;
     if (pool && p->together && p->together[step - p->steps])
         return fad_run_together(m, step, pool);
-    streams all;
-    find_streams(m, step, &all);
+    fad_streams all;
+    fad_find_streams(m, step, &all);
     for (uint64_t start = 0; start < step->n; start += step->strip) {
         uint64_t count = step->n - start < step->strip ? step->n - start : step->strip;
-        prefetch(&all, step, start + count);
+        fad_prefetch_strip(&all, step, start + count);
         fad_status status = fad_run_strip(m, step, NULL, start, count);
         if (status != FAD_OK)
             return status;

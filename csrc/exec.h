@@ -16,6 +16,20 @@ typedef struct fad_crew fad_crew;
 /* exec.c: runs a strip of a region: elements from `start` on. With others in turn where there is a `crew`. */
 fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count);
 
+enum { FAD_MOST_STREAMS = 8 };
+
+/* What a region reads and writes in order. A strip is too short for the hardware to see far ahead, and its first
+ * instructions would wait: while one strip is computed, the next one's memory is fetched. */
+typedef struct {
+    const char *at[FAD_MOST_STREAMS];
+    size_t size[FAD_MOST_STREAMS];     /* bytes an element */
+    int count;
+} fad_streams;
+
+void fad_find_streams(const fad_machine *m, const fad_step *step, fad_streams *out);
+/* Fetches the memory of the strip that begins with element `start`, if there is one. */
+void fad_prefetch_strip(const fad_streams *streams, const fad_step *step, uint64_t start);
+
 /* exec_crew.c: runs all strips of a region, in this thread and those of the pool. */
 fad_status fad_run_together(const fad_machine *m, const fad_step *step, fad_pool *pool);
 /* Waits until the strip before has ended its turn in the group. False: a strip has failed, and no turn will come. */

@@ -14,6 +14,8 @@ typedef struct {
 struct fad_crew {
     const fad_machine *machine;
     const fad_step *step;
+    fad_streams streams;
+    atomic_uint_fast64_t threads;                      /* that have come */
     alignas(FAD_CACHE_LINE) atomic_uint_fast64_t next; /* the strip that nobody has yet */
     alignas(FAD_CACHE_LINE) atomic_int status;         /* of the first strip that failed */
     group groups[FAD_MOST_GROUPS];
@@ -42,11 +44,14 @@ static void run_strips(void *context, char *strips)
     const fad_step *step = crew->step;
     fad_machine m = *crew->machine;
     m.strips = strips;
+    atomic_fetch_add_explicit(&crew->threads, 1, memory_order_relaxed);
     while (atomic_load_explicit(&crew->status, memory_order_relaxed) == FAD_OK) {
         uint64_t strip = atomic_fetch_add_explicit(&crew->next, 1, memory_order_relaxed);
         if (strip > (step->n - 1) / step->strip)
             return;
         uint64_t start = strip * step->strip, left = step->n - start;
+        uint64_t threads = atomic_load_explicit(&crew->threads, memory_order_relaxed);
+        fad_prefetch_strip(&crew->streams, step, start + threads * step->strip); /* this thread's next one, most likely */
         fad_status status = fad_run_strip(&m, step, crew, start, left < step->strip ? left : step->strip);
         int fine = FAD_OK;
         if (status != FAD_OK)
@@ -57,6 +62,8 @@ static void run_strips(void *context, char *strips)
 fad_status fad_run_together(const fad_machine *m, const fad_step *step, fad_pool *pool)
 {
     fad_crew crew = {.machine = m, .step = step};
+    fad_find_streams(m, step, &crew.streams);
+    atomic_init(&crew.threads, 0);
     atomic_init(&crew.next, 0);
     atomic_init(&crew.status, FAD_OK);
     for (int i = 0; i < FAD_MOST_GROUPS; i++)
