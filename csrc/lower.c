@@ -236,8 +236,9 @@ static uint32_t readable_at(const fad_lowering *l, uint32_t node, size_t n, bool
     switch (l->source[root]) {
     case FAD_FROM_SCALARS:
         return l->stage[root] + !as_scalar;
-    case FAD_FROM_REGION:
-        return l->stage[root] + !(n != ANYWHERE && is_whole(l, node) && fad_lower_shape(l, root)->size == n);
+    case FAD_FROM_REGION: /* a scalar's reader may convert it, with scalar instructions that run before its region */
+        return l->stage[root] + !(n != ANYWHERE && is_whole(l, node) && fad_lower_shape(l, root)->size == n &&
+                                  fad_lower_is_array(l, root));
     case FAD_FROM_STORES:
     case FAD_FROM_STEP:
         return l->stage[root] + 1;
