@@ -17,6 +17,7 @@ SIZES = (10**5, 10**6, 10**7)
 LARGEST = 10**8
 BAR = at_most(1.5)
 NEEDED_BYTES = 6 * 2**30
+TICK = 0.01  # seconds: what a kernel may count in
 REPEATS = {10**5: 9, 10**6: 7, 10**7: 3, 10**8: 3}
 
 
@@ -60,11 +61,11 @@ class _Times(NamedTuple):
 
 def _measured(
     operations: int, base: _Times | None, quick: bool
-) -> tuple[_Times | None, tuple[Line, ...]]:
+) -> tuple[_Times | None, list[Line]]:
     try:
         runs = [tape(operations) for _ in range(1 if quick else REPEATS[operations])]
     except MeasurementError as failure:
-        return None, (wrong(_title(operations), str(failure), BAR),)
+        return None, [wrong(_title(operations), str(failure), BAR)]
     times = _Times(
         *(
             statistics.median(run[f"{key}_seconds"] / run["operations"] for run in runs)
@@ -72,7 +73,7 @@ def _measured(
         )
     )
     base = base or times
-    return base, (
+    found = [
         Line(
             _title(operations),
             times.wall / base.wall,
@@ -82,15 +83,19 @@ def _measured(
             note="an operation's time / its time at the smallest size: 1 is linear; fresh "
             "processes, the Python loop included",
             detail={"times": times._asdict(), "runs": runs},
-        ),
-        Line(
-            "  of it in the kernel, which clears pages",
-            times.kernel / times.wall,
-            ours=duration(times.kernel),
-            theirs=f"our own code {duration(times.user)}",
-            note="first touches of memory: getrusage(2), user and system time, an operation",
-        ),
-    )
+        )
+    ]
+    if times.wall * operations > 10 * TICK:
+        found.append(
+            Line(
+                "  of it in the kernel, which clears pages",
+                times.kernel / times.wall,
+                ours=duration(times.kernel),
+                theirs=f"our own code {duration(times.user)}",
+                note="first touches of memory: getrusage(2), user and system time, an operation",
+            )
+        )
+    return base, found
 
 
 CASES = (Case("growth", "Growth with the length of the recording", growth),)
