@@ -296,11 +296,8 @@ void fad_prefetch_strip(const fad_streams *all, const fad_step *step, uint64_t s
     }
 }
 
-static fad_status run_region(const machine *m, const fad_step *step, fad_pool *pool)
+fad_status fad_run_alone(const fad_machine *m, const fad_step *step)
 {
-    const fad_program *p = m->program;
-    if (pool && p->together && p->together[step - p->steps])
-        return fad_run_together(m, step, pool);
     fad_streams all;
     fad_find_streams(m, step, &all);
     for (uint64_t start = 0; start < step->n; start += step->strip) {
@@ -311,6 +308,13 @@ static fad_status run_region(const machine *m, const fad_step *step, fad_pool *p
             return status;
     }
     return FAD_OK;
+}
+
+static fad_status run_region(const machine *m, const fad_step *step, fad_pool *pool)
+{
+    const fad_program *p = m->program;
+    bool together = pool && p->together && p->together[step - p->steps];
+    return together ? fad_run_together(m, step, pool) : fad_run_alone(m, step);
 }
 
 /* --- other steps --- */

@@ -30,6 +30,8 @@ void fad_find_streams(const fad_machine *m, const fad_step *step, fad_streams *o
 /* Fetches the memory of the strip that begins with element `start`, if there is one. */
 void fad_prefetch_strip(const fad_streams *streams, const fad_step *step, uint64_t start);
 
+/* exec.c: runs all strips of a region, in this thread. */
+fad_status fad_run_alone(const fad_machine *m, const fad_step *step);
 /* exec_crew.c: runs all strips of a region, in this thread and those of the pool. */
 fad_status fad_run_together(const fad_machine *m, const fad_step *step, fad_pool *pool);
 /* Waits until the strip before has ended its turn in the group. False: a strip has failed, and no turn will come. */

@@ -97,13 +97,7 @@ void fad_end_turn(fad_crew *crew, int number, uint64_t strip)
 fad_status fad_run_together(const fad_machine *m, const fad_step *step, fad_pool *pool)
 {
     (void)pool;
-    for (uint64_t start = 0; start < step->n; start += step->strip) {
-        uint64_t left = step->n - start;
-        fad_status status = fad_run_strip(m, step, NULL, start, left < step->strip ? left : step->strip);
-        if (status != FAD_OK)
-            return status;
-    }
-    return FAD_OK;
+    return fad_run_alone(m, step);
 }
 
 #endif
