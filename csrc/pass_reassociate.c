@@ -7,12 +7,12 @@
 enum { FEWEST_TERMS = 3, LONG = 8 };
 
 typedef struct {
-    size_t terms;       /* of the sum that the node is, with the sums below it written out */
-    uint32_t uses;      /* by nodes that are needed, outputs and guards; 2 is many */
+    uint32_t terms;     /* of the sum that the node is, with the sums below it written out */
     uint32_t consumer;  /* the last one found: the only one where uses is 1 */
-    uint8_t link;       /* a sum of operands of its own shape and type */
-    uint8_t absorbed;   /* written out in its consumer */
-    uint8_t is_long;    /* the sum that it belongs to has many terms */
+    uint8_t uses;       /* by nodes that are needed, outputs and guards; 2 is many */
+    bool link;          /* a sum of operands of its own shape and type */
+    bool absorbed;      /* written out in its consumer */
+    bool is_long;       /* the sum that it belongs to has many terms */
 } facts;
 
 typedef struct {
@@ -73,12 +73,13 @@ static void find_sums(const fad_tape *tape, facts *known)
         known[i].link = known[i].uses && is_link(tape, (uint32_t)i);
         if (!known[i].link)
             continue;
-        size_t positive = positive_count(tape, (uint32_t)i);
-        known[i].terms = tape->nodes[i].op == FAD_SUB;
+        size_t positive = positive_count(tape, (uint32_t)i), terms = tape->nodes[i].op == FAD_SUB;
         for (size_t k = 0; k < positive; k++) {
             uint32_t p = fad_parent(tape, (uint32_t)i, k);
-            known[i].terms += may_be_absorbed(known, p) ? known[p].terms : 1;
+            terms += may_be_absorbed(known, p) ? known[p].terms : 1;
         }
+        known[i].link = terms < UINT32_MAX; /* a sum of more is not written out */
+        known[i].terms = known[i].link ? (uint32_t)terms : 0;
     }
     for (size_t i = tape->count; i-- > 0;) {
         if (!known[i].link)
@@ -181,6 +182,7 @@ fad_status fad_pass_reassociate(const fad_trace *in, fad_trace *out)
     fad_status status = FAD_OK, ignored = FAD_OK;
     size_t size = (from->count + 1) * sizeof(facts), most = 2;
     TRY(fad_trace_begin(out, out->tape, in));
+    TRY(fad_tape_reserve(out->tape, from->count));
     reassociation r = {.from = from, .to = out->tape};
     r.facts = fad_resize(r.to, NULL, 0, size, &status);
     if (!r.facts)
@@ -190,7 +192,7 @@ fad_status fad_pass_reassociate(const fad_trace *in, fad_trace *out)
     find_sums(from, r.facts);
     for (size_t i = 0; i < from->count; i++)
         if (r.facts[i].terms >= most)
-            most = r.facts[i].terms + 1;
+            most = (size_t)r.facts[i].terms + 1;
     status = run(&r, in, out, most);
     fad_resize(r.to, r.facts, size, 0, &ignored);
     return status;

@@ -153,21 +153,27 @@ static void give_back(roll *r)
     fad_resize(r->to, r->slices, r->slice_capacity * sizeof *r->slices, 0, &ignored);
 }
 
+uint32_t *roll_scratch(roll *r)
+{
+    if (!r->scratch_is_clear)
+        memset(r->scratch, 0xff, (r->from->count + ROLL_FIRST_ARRAY + 1) * sizeof *r->scratch);
+    r->scratch_is_clear = true;
+    return r->scratch;
+}
+
 static fad_status prepare(roll *r, const fad_trace *in)
 {
     size_t count = r->from->count + ROLL_FIRST_ARRAY + 1; /* bases too: no more than nodes, and the stacked inputs */
     uint32_t unused;
+    TRY(take(r, &r->uses, count, sizeof *r->uses)); /* the largest first: it fits where less is free */
     TRY(take(r, &r->places, count, sizeof *r->places));
     TRY(take(r, &r->map, count, sizeof *r->map));
-    TRY(take(r, &r->scratch, count, sizeof *r->scratch));
     TRY(take(r, &r->levels, count, sizeof *r->levels));
     TRY(take(r, &r->order, count, sizeof *r->order));
     TRY(take(r, &r->groups, count, sizeof *r->groups));
-    TRY(take(r, &r->uses, count, sizeof *r->uses));
+    TRY(take(r, &r->scratch, count, sizeof *r->scratch));
     memset(r->map, 0xff, count * sizeof *r->map);
-    memset(r->scratch, 0xff, count * sizeof *r->scratch);
     memset(r->levels, 0, count * sizeof *r->levels);
-    memset(r->uses, 0, count * sizeof *r->uses);
     for (int i = 0; i < ROLL_FIRST_ARRAY; i++)
         TRY(roll_new_base(r, FAD_NODE_NONE, FAD_NODE_NONE, &unused));
     TRY(roll_order(r, in));
@@ -175,6 +181,7 @@ static fad_status prepare(roll *r, const fad_trace *in)
     for (int k = 0; k < 4; k++)
         TRY(take(r, &r->operands[k], r->room, sizeof *r->operands[k]));
     TRY(take(r, &r->keys, r->room, sizeof *r->keys));
+    TRY(take(r, &r->used, r->room, sizeof *r->used));
     TRY(take(r, &r->classes, r->room, sizeof *r->classes));
     TRY(take(r, &r->members, r->room, sizeof *r->members));
     TRY(take(r, &r->merged, r->room, sizeof *r->merged));

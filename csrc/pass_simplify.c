@@ -196,9 +196,12 @@ fad_status fad_pass_simplify(const fad_trace *in, fad_trace *out, bool strict)
     size_t count = in->tape->count, bytes = (count + 1) * sizeof(uint32_t);
     TRY(fad_trace_begin(out, tape, in));
     TRY(fad_count_uses(in, tape, &uses));
+    size_t living = count_living(uses, count);
     uint32_t *map = fad_resize(tape, NULL, 0, bytes, &status);
     if (map) {
-        status = fad_expect_nodes(&r, count_living(uses, count));
+        status = fad_tape_reserve(tape, living);
+        if (status == FAD_OK)
+            status = fad_expect_nodes(&r, living);
         if (status == FAD_OK)
             status = rebuild(&r, in, out, uses, map);
         fad_resize(tape, map, bytes, 0, &ignored);

@@ -7,6 +7,7 @@
 #ifndef FAD_ROLL_H
 #define FAD_ROLL_H
 
+#include "prefetch.h"
 #include "trace.h"
 
 enum { ROLL_ALONE, ROLL_CONSTANT, ROLL_FIRST_ARRAY };
@@ -22,7 +23,7 @@ typedef struct {
     uint32_t source;      /* in `from`, of an array of the trace */
 } roll_base;
 
-enum { ROLL_NEST = 3, ROLL_MOST_PIECES = 12, ROLL_FEW_PIECES = 4, ROLL_MOST_BLOCKS = 16 };
+enum { ROLL_NEST = 3, ROLL_MOST_PIECES = 12, ROLL_FEW_PIECES = 4, ROLL_MOST_BLOCKS = 20 };
 
 /* Offsets of a nest of loops, the outermost first: start + i*strides[0] + ... */
 typedef struct {
@@ -63,7 +64,8 @@ typedef struct {
     roll_place *places;   /* of every node of `from`; an array: its base */
     uint32_t *map;        /* node of `to`, FAD_NODE_NONE: not (yet) a node of its own */
     uint32_t *levels;     /* 0: not needed */
-    uint32_t *scratch;    /* for every node or base; FAD_NODE_NONE between two uses */
+    uint32_t *scratch;    /* for every node or base, FAD_NODE_NONE between two uses: roll_scratch gives it */
+    bool scratch_is_clear;
     uint32_t *order;      /* needed nodes by level and kind */
     uint32_t *groups;     /* where each group of one level and kind ends in that */
     size_t ordered, group_count;
@@ -76,6 +78,7 @@ typedef struct {
     size_t room;
     roll_place *operands[4]; /* by slot, and one to spare */
     uint64_t *keys;
+    roll_uses *used;      /* uses of the members */
     uint32_t *classes, *members, *list, *merged;
     /* to be given back */
     struct {
@@ -117,6 +120,19 @@ static inline uint32_t roll_operand(const fad_tape *tape, uint32_t node, size_t 
     if (n->op == FAD_NSUM || n->op == FAD_STACK)
         return ((const fad_list *)tape->side[n->aux])->nodes[slot];
     return slot == 0 ? n->a : slot == 1 ? n->b : n->aux;
+}
+
+/* Members of a run are far apart on the tape: what those after member `i` read is asked for early. */
+enum { ROLL_NEAR = 8, ROLL_FAR = 16 };
+static inline void roll_look_ahead(const roll *r, const uint32_t *members, size_t n, size_t i)
+{
+    if (i + ROLL_FAR < n)
+        FAD_PREFETCH(&r->from->nodes[members[i + ROLL_FAR]]);
+    if (i + ROLL_NEAR < n) {
+        const fad_node *soon = &r->from->nodes[members[i + ROLL_NEAR]];
+        FAD_PREFETCH(&r->places[soon->a]);
+        FAD_PREFETCH(&r->places[soon->b]);
+    }
 }
 
 /* --- roll_order.c --- */
@@ -185,5 +201,6 @@ fad_status roll_classes(roll *r, size_t classes);
 
 /* Each as a node of its own. */
 fad_status roll_copy_each(roll *r, const uint32_t *nodes, size_t n);
+uint32_t *roll_scratch(roll *r);
 
 #endif

@@ -1,6 +1,5 @@
 /* roll_class.c: which scalar nodes of one level and op do the same thing. Hashes decide: what two nodes have in
  * common only says that it is worth looking at them together. */
-#include "prefetch.h"
 #include "roll.h"
 #include "scalar.h"
 #include "try.h"
@@ -36,6 +35,7 @@ void roll_find_uses(roll *r)
 {
     const fad_tape *tape = r->from;
     bool unordered[FAD_OP_COUNT] = {[FAD_NSUM] = true, [FAD_STACK] = true};
+    memset(r->uses, 0, tape->count * sizeof *r->uses);
     for (int op = 0; op < FAD_ELEMENTWISE_COUNT; op++)
         unordered[op] = commutes(op);
     for (size_t i = tape->count; i-- > 0;) {
@@ -128,8 +128,8 @@ typedef enum { BY_ALL_USES, BY_NEAR_USES, BY_OPERANDS } fineness;
 static uint64_t key_of(const sorter *s, size_t i, fineness f)
 {
     const roll *r = s->r;
-    const roll_uses *u = &r->uses[r->members[i]];
-    return f == BY_OPERANDS ? r->keys[i] : mix(r->keys[i], f == BY_ALL_USES ? u->all : (uint64_t)u->two << 32);
+    uint64_t used = f == BY_ALL_USES ? r->used[i].all : (uint64_t)r->used[i].two << 32;
+    return f == BY_OPERANDS ? r->keys[i] : mix(r->keys[i], used);
 }
 
 /* The class of an operand: its base. */
@@ -138,33 +138,20 @@ static uint64_t operand_class(const roll *r, uint32_t node, size_t slot)
     return roll_place_of(r, roll_operand(r->from, node, slot)).base;
 }
 
-/* The members of a class are far apart on the tape: what member `i` and those after it read is asked for early. */
-static void look_ahead(const sorter *s, size_t i)
-{
-    enum { NEAR = 8, FAR = 16 };
-    const roll *r = s->r;
-    const uint32_t *members = r->members;
-    if (i + FAR < s->n) {
-        FAD_PREFETCH(&r->from->nodes[members[i + FAR]]);
-        FAD_PREFETCH(&r->uses[members[i + FAR]]);
-    }
-    if (i + NEAR < s->n) {
-        const fad_node *soon = &r->from->nodes[members[i + NEAR]];
-        FAD_PREFETCH(&r->places[soon->a]);
-        FAD_PREFETCH(&r->places[soon->b]);
-    }
-}
-
-static void hash_operands(const sorter *s)
+/* Keys of the members' operands, and their uses side by side. */
+static void hash_members(const sorter *s)
 {
     const roll *r = s->r;
     for (size_t i = 0; i < s->n; i++) {
-        look_ahead(s, i);
+        roll_look_ahead(r, r->members, s->n, i);
+        if (i + ROLL_FAR < s->n)
+            FAD_PREFETCH(&r->uses[r->members[i + ROLL_FAR]]);
         size_t arity = roll_arity(r->from, r->members[i]);
         uint64_t h = mix(0, arity);
         for (size_t k = 0; k < arity; k++)
             h = mix(h, operand_class(r, r->members[i], k));
-        s->r->keys[i] = h;
+        r->keys[i] = h;
+        r->used[i] = r->uses[r->members[i]];
     }
 }
 
@@ -257,7 +244,7 @@ static uint64_t slot_key(const sorter *s, size_t i, size_t slot, bool with_uses)
 {
     const roll *r = s->r;
     uint64_t h = mix(mix(slot + 2, operand_class(r, r->members[i], slot)), roll_arity(r->from, r->members[i]));
-    return mix(h, with_uses ? (uint64_t)r->uses[r->members[i]].two + 1 : 0);
+    return mix(h, with_uses ? (uint64_t)r->used[i].two + 1 : 0);
 }
 
 static size_t slots_of(const sorter *s, size_t i)
@@ -333,7 +320,7 @@ static fad_status classify(sorter *s)
 {
     for (size_t i = 0; i < s->n; i++)
         s->r->classes[i] = FAD_NODE_NONE;
-    hash_operands(s);
+    hash_members(s);
     for (fineness f = BY_ALL_USES; f <= BY_OPERANDS && s->rest; f++)
         TRY(sort_by(s, f));
     return s->rest && s->class_count ? join_by_slots(s) : FAD_OK;

@@ -219,10 +219,11 @@ static fad_status build_listed(roll *r, const roll_place *places, size_t n, size
                                uint32_t *out)
 {
     size_t different = 0;
+    uint32_t *scratch = roll_scratch(r);
     roll_place *once = r->operands[3], *ordinals = (roll_place *)r->keys;
     roll_affine affine;
     for (size_t i = 0; i < n; i++) {
-        uint32_t *ordinal = &r->scratch[places[i].offset];
+        uint32_t *ordinal = &scratch[places[i].offset];
         if (*ordinal == FAD_NODE_NONE) {
             *ordinal = (uint32_t)different;
             once[different++] = places[i];
@@ -230,7 +231,7 @@ static fad_status build_listed(roll *r, const roll_place *places, size_t n, size
         ordinals[i] = (roll_place){0, *ordinal};
     }
     for (size_t i = 0; i < different; i++)
-        r->scratch[once[i].offset] = FAD_NODE_NONE;
+        scratch[once[i].offset] = FAD_NODE_NONE;
     if (different < n && roll_fit(ordinals, n, &affine)) {
         TRY(list_of(r, once, different, out));
         return build_affine(r, *out, &affine, ndim, dims, out);
@@ -314,6 +315,7 @@ typedef struct {
     uint32_t *nodes;      /* to be put end to end */
     size_t *starts;       /* of each base in that, by its place in `nodes` */
     size_t count, size;
+    uint32_t *ordinals;   /* of each base in `nodes` */
     roll_place *scalars;  /* ALONE from the left, CONSTANT from the right */
     size_t alone, constants;
 } pool;
@@ -323,7 +325,7 @@ static size_t base_size(const roll *r, uint32_t base) { return fad_node_shape(r-
 static fad_status fill_pool(roll *r, const roll_place *places, size_t n, pool *p)
 {
     for (size_t i = 0; i < n; i++) {
-        uint32_t base = places[i].base, *ordinal = &r->scratch[base];
+        uint32_t base = places[i].base, *ordinal = &p->ordinals[base];
         if (base == ROLL_ALONE)
             p->scalars[p->alone++] = places[i];
         else if (base == ROLL_CONSTANT)
@@ -340,7 +342,7 @@ static fad_status fill_pool(roll *r, const roll_place *places, size_t n, pool *p
     return FAD_OK;
 }
 
-static size_t start_of(const roll *r, const pool *p, uint32_t base) { return p->starts[r->scratch[base]]; }
+static size_t start_of(const pool *p, uint32_t base) { return p->starts[p->ordinals[base]]; }
 
 static fad_status gather_from_pool(roll *r, const roll_place *places, size_t n, pool *p, uint32_t *out)
 {
@@ -356,7 +358,7 @@ static fad_status gather_from_pool(roll *r, const roll_place *places, size_t n, 
     for (size_t i = 0; i < n; i++)
         data[i] = (int64_t)(places[i].base == ROLL_ALONE      ? alone++
                             : places[i].base == ROLL_CONSTANT ? --constant
-                                                              : start_of(r, p, places[i].base) + places[i].offset);
+                                                              : start_of(p, places[i].base) + places[i].offset);
     return fad_record_gather(r->to, all, indices, out);
 }
 
@@ -366,7 +368,7 @@ static fad_status build_pool(roll *r, const roll_place *places, size_t n, uint32
     size_t item = sizeof(roll_place) + sizeof(size_t) + sizeof(uint32_t), size = (n + 2) * item;
     if (n + 2 > SIZE_MAX / item)
         return FAD_NO_MEMORY;
-    pool p = {.scalars = fad_resize(r->to, NULL, 0, size, &status)};
+    pool p = {.ordinals = roll_scratch(r), .scalars = fad_resize(r->to, NULL, 0, size, &status)};
     if (!p.scalars)
         return status;
     p.starts = (size_t *)(p.scalars + n + 2);
@@ -375,7 +377,7 @@ static fad_status build_pool(roll *r, const roll_place *places, size_t n, uint32
     if (status == FAD_OK)
         status = gather_from_pool(r, places, n, &p, out);
     for (size_t i = 0; i < n; i++)
-        r->scratch[places[i].base] = FAD_NODE_NONE;
+        p.ordinals[places[i].base] = FAD_NODE_NONE;
     fad_resize(r->to, p.scalars, size, 0, &ignored);
     return status;
 }
@@ -386,19 +388,20 @@ bool roll_is_worth_it(roll *r, const roll_place *places, size_t n, roll_plan *pl
     size_t size = 0;
     if (plan->kind != ROLL_GATHER || plan->parts == 1)
         return true;
+    uint32_t *seen = roll_scratch(r);
     plan->parts = 0;
     for (size_t i = 0; i < n; i++) {
-        if (places[i].base >= ROLL_FIRST_ARRAY && r->scratch[places[i].base] != FAD_NODE_NONE)
+        if (places[i].base >= ROLL_FIRST_ARRAY && seen[places[i].base] != FAD_NODE_NONE)
             continue;
         plan->parts++;
         size += 1;
         if (places[i].base >= ROLL_FIRST_ARRAY) {
-            r->scratch[places[i].base] = 0;
+            seen[places[i].base] = 0;
             size += base_size(r, places[i].base);
         }
     }
     for (size_t i = 0; i < n; i++)
-        r->scratch[places[i].base] = FAD_NODE_NONE;
+        seen[places[i].base] = FAD_NODE_NONE;
     return plan->parts <= n / MEMBERS_A_PART && size / MOST_UNUSED <= n;
 }
 

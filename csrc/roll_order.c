@@ -183,60 +183,79 @@ static size_t kind_of(const roll *r, uint32_t node)
     return r->from->nodes[node].op + (roll_is_scalar_op(r->from, node) ? 0u : FAD_OP_COUNT);
 }
 
-/* Counting sorts: starts[k + 1] is how many have key k. */
-static void sort_by_kind(const roll *r, uint32_t *to, size_t *starts)
-{
-    const fad_tape *tape = r->from;
-    for (size_t k = 0; k < 2 * FAD_OP_COUNT; k++)
-        starts[k + 1] += starts[k];
-    for (size_t i = 0; i < tape->count; i++)
-        if (is_in_order(r, (uint32_t)i))
-            to[starts[kind_of(r, (uint32_t)i)]++] = (uint32_t)i;
-}
+/* A node in the order of the tape within its level. */
+typedef struct {
+    uint32_t kind, node;
+} kinded;
 
-static void sort_by_level(const roll *r, const uint32_t *from, size_t *starts, uint32_t most)
+enum { KINDS = 2 * FAD_OP_COUNT, SHORT = 32 };
+
+/* starts[l] becomes where level l starts. */
+static void count_levels(const roll *r, size_t *starts, uint32_t most)
 {
+    memset(starts, 0, ((size_t)most + 2) * sizeof *starts);
+    for (size_t i = 0; i < r->from->count; i++)
+        if (is_in_order(r, (uint32_t)i))
+            starts[r->levels[i] + 1]++;
     for (size_t l = 0; l <= most; l++)
         starts[l + 1] += starts[l];
-    for (size_t i = 0; i < r->ordered; i++)
-        r->order[starts[r->levels[from[i]]]++] = from[i];
 }
 
-static void find_groups(roll *r)
+static void insertion_sort(kinded *nodes, size_t n)
 {
-    size_t kind = 0;
-    uint32_t level = 0;
-    for (size_t i = 0; i < r->ordered; i++) {
-        size_t own = kind_of(r, r->order[i]);
-        if (i && (own != kind || r->levels[r->order[i]] != level))
-            r->groups[r->group_count++] = (uint32_t)i;
-        kind = own;
-        level = r->levels[r->order[i]];
+    for (size_t i = 1; i < n; i++) {
+        kinded moved = nodes[i];
+        size_t at = i;
+        for (; at && nodes[at - 1].kind > moved.kind; at--)
+            nodes[at] = nodes[at - 1];
+        nodes[at] = moved;
     }
-    if (r->ordered)
-        r->groups[r->group_count++] = (uint32_t)r->ordered;
+}
+
+/* Appends the n nodes of a level to r->order by kind, and where each kind ends to r->groups. */
+static void append_level(roll *r, kinded *nodes, size_t n)
+{
+    uint32_t *order = r->order + r->ordered;
+    size_t ends[KINDS + 1] = {0};
+    if (n < SHORT) {
+        insertion_sort(nodes, n);
+        for (size_t i = 0; i < n; i++) {
+            if (i && nodes[i].kind != nodes[i - 1].kind)
+                r->groups[r->group_count++] = (uint32_t)(r->ordered + i);
+            order[i] = nodes[i].node;
+        }
+        if (n)
+            r->groups[r->group_count++] = (uint32_t)(r->ordered + n);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            ends[nodes[i].kind + 1]++;
+        for (size_t k = 0; k < KINDS; k++) {
+            if (ends[k + 1])
+                r->groups[r->group_count++] = (uint32_t)(r->ordered + ends[k] + ends[k + 1]);
+            ends[k + 1] += ends[k];
+        }
+        for (size_t i = 0; i < n; i++)
+            order[ends[nodes[i].kind]++] = nodes[i].node;
+    }
+    r->ordered += n;
 }
 
 /* Needed nodes by level, then kind, then place on the tape. */
 static fad_status sort_nodes(roll *r, uint32_t most)
 {
-    const fad_tape *tape = r->from;
     fad_status status = FAD_OK, ignored = FAD_OK;
-    size_t kinds[2 * FAD_OP_COUNT + 1] = {0}, bytes = ((size_t)most + 2) * sizeof(size_t);
-    size_t *levels = fad_resize(r->to, NULL, 0, bytes, &status);
-    if (!levels)
+    size_t bytes = ((size_t)most + 2) * sizeof(size_t), start = 0;
+    kinded *nodes = (kinded *)r->uses; /* which nobody has counted yet */
+    size_t *starts = fad_resize(r->to, NULL, 0, bytes, &status);
+    if (!starts)
         return status;
-    memset(levels, 0, bytes);
-    for (size_t i = 0; i < tape->count; i++)
-        if (is_in_order(r, (uint32_t)i)) {
-            kinds[kind_of(r, (uint32_t)i) + 1]++;
-            levels[r->levels[i] + 1]++;
-            r->ordered++;
-        }
-    sort_by_kind(r, r->groups, kinds);
-    sort_by_level(r, r->groups, levels, most);
-    find_groups(r);
-    fad_resize(r->to, levels, bytes, 0, &ignored);
+    count_levels(r, starts, most);
+    for (size_t i = 0; i < r->from->count; i++)
+        if (is_in_order(r, (uint32_t)i))
+            nodes[starts[r->levels[i]]++] = (kinded){(uint32_t)kind_of(r, (uint32_t)i), (uint32_t)i};
+    for (size_t l = 0; l <= most; start = starts[l++])
+        append_level(r, nodes + start, starts[l] - start);
+    fad_resize(r->to, starts, bytes, 0, &ignored);
     return FAD_OK;
 }
 

@@ -7,8 +7,10 @@
 
 void roll_fill(const roll *r, const uint32_t *members, size_t n, size_t slot, roll_place *places)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        roll_look_ahead(r, members, n, i);
         places[i] = roll_place_of(r, roll_operand(r->from, members[i], slot));
+    }
 }
 
 /* Block sizes of loops, each a multiple of the one before. */
@@ -80,8 +82,11 @@ fad_status roll_settle(roll *r, const uint32_t *members, size_t n, size_t ndim, 
     TRY(fad_shape_intern(r->to, ndim, dims, &shape));
     TRY(fad_record_broadcast_to(r->to, node, shape, &node));
     TRY(roll_new_base(r, node, FAD_NODE_NONE, &base));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (i + ROLL_FAR < n)
+            FAD_PREFETCH(&r->places[members[i + ROLL_FAR]]);
         r->places[members[i]] = (roll_place){base, (uint32_t)i};
+    }
     return FAD_OK;
 }
 

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #endif
 #include "tape.h"
+#include "try.h"
 
 #include <stdlib.h>
 
@@ -137,25 +138,31 @@ void fad_arena_reset(fad_tape *tape, fad_arena *arena, size_t keep)
 
 void fad_arena_free(fad_tape *tape, fad_arena *arena) { fad_arena_reset(tape, arena, 0); }
 
-/* Grows a table of `item`-sized entries to hold at least one more than `count`. */
-static fad_status grow_table(fad_tape *tape, void *table, size_t item, size_t *capacity, size_t most)
+/* Grows a table of `item`-sized entries to `wanted` of them. */
+static fad_status resize_table(fad_tape *tape, void *table, size_t item, size_t *capacity, size_t wanted)
 {
     void **p = table;
-    /* Doubling while small; by a quarter later, where growing is a move of page tables and slack is real memory. */
-    size_t wanted = *capacity == 0 ? FIRST_CAPACITY : *capacity < LARGE_CAPACITY ? *capacity * 2 : *capacity / 4 * 5;
-    if (*capacity >= most)
-        return FAD_TOO_MANY;
-    if (wanted > most)
-        wanted = most;
+    fad_status status = FAD_OK;
     if (wanted > SIZE_MAX / item)
         return FAD_NO_MEMORY;
-    fad_status status = FAD_OK;
     void *grown = fad_resize(tape, *p, *capacity * item, wanted * item, &status);
     if (!grown)
         return status;
     *p = grown;
     *capacity = wanted;
     return FAD_OK;
+}
+
+/* Grows a table that is full. */
+static fad_status grow_table(fad_tape *tape, void *table, size_t item, size_t *capacity, size_t most)
+{
+    /* Doubling while small; by a quarter later, where growing is a move of page tables and slack is real memory. */
+    size_t wanted = *capacity == 0 ? FIRST_CAPACITY : *capacity < LARGE_CAPACITY ? *capacity * 2 : *capacity / 4 * 5;
+    if (*capacity >= most)
+        return FAD_TOO_MANY;
+    if (wanted > most)
+        wanted = most;
+    return resize_table(tape, table, item, capacity, wanted);
 }
 
 fad_status fad_tape_grow(fad_tape *tape)
@@ -167,6 +174,17 @@ fad_status fad_tape_grow(fad_tape *tape)
     if (status == FAD_OK)
         status = grow_table(tape, &tape->nodes, sizeof *tape->nodes, &tape->capacity, most);
     return status;
+}
+
+fad_status fad_tape_reserve(fad_tape *tape, size_t count)
+{
+    if (count > FAD_NODE_NONE - 1)
+        count = FAD_NODE_NONE - 1;
+    if (count > tape->value_capacity)
+        TRY(resize_table(tape, &tape->values, sizeof *tape->values, &tape->value_capacity, count));
+    if (count > tape->capacity)
+        TRY(resize_table(tape, &tape->nodes, sizeof *tape->nodes, &tape->capacity, count));
+    return FAD_OK;
 }
 
 /* --- life --- */

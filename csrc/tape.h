@@ -255,6 +255,8 @@ void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status 
 void fad_arena_reset(fad_tape *tape, fad_arena *arena, size_t keep);
 void fad_arena_free(fad_tape *tape, fad_arena *arena);
 fad_status fad_tape_grow(fad_tape *tape);
+/* Room for `count` nodes in all, to spare a tape of known length from growing. */
+fad_status fad_tape_reserve(fad_tape *tape, size_t count);
 
 /* --- shapes --- */
 

@@ -10,7 +10,8 @@ from memory_use import memory_in_use, needs_memory_in_use
 import fastad as fad
 from fastad import _core
 from fastad._calls import _POOL
-from fastad._record import current_recorder
+from fastad._program import Trace
+from fastad._record import current_recorder, recording
 
 X = np.linspace(0.1, 1.3, 6)
 M = np.arange(24.0).reshape(4, 6) / 10
@@ -155,6 +156,90 @@ def test_no_memory_for_the_sweep():
             _core.fail_allocation(0)
     else:
         raise AssertionError("the sweep still fails")
+
+
+# --- large blocks, which the passes over a long trace hand on ------------------------------------
+
+
+def long_loop(x):
+    """So many nodes that a table of one number for each is a large block."""
+    a, b = x[0], x[1]
+    for _ in range(60_000):
+        a, b = a * b - 0.25 * a, b * 0.75 - a * a + 0.1
+    return a * b
+
+
+LONG_AT = np.array([0.3, 0.4])
+
+
+def traced(f, x):
+    """A fresh trace of `f`."""
+    recorder = _core.Recorder()
+    recorder.open()
+    recorder.trace(False)
+    with recording(recorder):
+        given = recorder.input(x)
+        output = _core.asarray(f(given))
+    trace = Trace.of(recorder, [given.node], [output.node], recorder.guards)
+    recorder.close()
+    return trace
+
+
+def test_a_pass_takes_what_the_one_before_gave_back():
+    memory = _core.SpareMemory()
+    assert memory.nbytes == 0
+    trace = traced(long_loop, LONG_AT)
+    simple = trace.through("simplify", True, memory)
+    after_a_pass = memory.nbytes
+    assert after_a_pass >= 4 * len(trace)  # its table of new numbers, at least
+    size = trace.recorder.nbytes
+    trace.discard(memory)
+    assert memory.nbytes - after_a_pass >= size / 2
+    free = memory.nbytes
+    again = simple.through("simplify", True, memory)
+    assert memory.nbytes < free  # the new trace's nodes came from there
+    plain = simple.through("simplify", True)
+    assert again.dump() == plain.dump()
+    program = again.lowered(True)
+    del memory, trace, simple, plain, again  # a program needs nothing of them
+    np.testing.assert_array_equal(program(LONG_AT)[0], long_loop(LONG_AT))
+
+
+def test_blocks_of_a_trace_that_stays_are_its_own():
+    """What a trace took is no longer the lender's, whatever the lender does next."""
+    memory = _core.SpareMemory()
+    first = traced(long_loop, LONG_AT)
+    stays = first.through("simplify", True, memory)
+    text = stays.dump()
+    first.discard(memory)
+    for _ in range(3):
+        other = stays.through("reassociate", False, memory)
+        other.discard(memory)
+    del memory, other, first
+    traced(long_loop, LONG_AT + 0.1).through("simplify", True)
+    assert stays.dump() == text
+    stays.verify()
+
+
+def test_allocations_of_a_long_compilation_fail():
+    right = fad.compile(long_loop)(LONG_AT)
+    failed = 0
+    for n in range(1, 400, 7):
+        forget_memory()
+        _core.fail_allocation(n)
+        try:
+            result = fad.compile(long_loop)(LONG_AT)
+        except MemoryError:
+            failed += 1
+            continue
+        finally:
+            _core.fail_allocation(0)
+        assert result == right
+        break
+    else:
+        raise AssertionError("still failing after 400 allocations")
+    assert failed >= 5
+    assert fad.compile(long_loop)(LONG_AT) == right
 
 
 def everything():

@@ -411,6 +411,27 @@ cdef extern from "scalar.h" nogil:
 cdef class Array
 
 
+cdef enum:
+    MOST_SPARE_BLOCKS = 32
+
+cdef struct spare_block:
+    void *p
+    size_t size
+    bint taken                     # by the tape that it is lent to
+
+cdef struct spare_blocks:
+    int count
+    spare_block blocks[MOST_SPARE_BLOCKS]
+
+
+cdef class SpareMemory:
+    """Large blocks of memory, to be used again."""
+
+    cdef spare_blocks spare
+
+    cdef void leave_taken(self) noexcept
+
+
 cdef class Recorder:
     """A tape and the right to record on it."""
 
@@ -423,6 +444,7 @@ cdef class Recorder:
     cdef public object lanes       # while a vmap is under way: which nodes differ from lane to lane (_batch.Lanes)
     cdef readonly bint tracing     # values that reach Python are noted in `guards`
     cdef readonly list guards      # (node, bytes of its value)
+    cdef SpareMemory lender        # where large blocks of the tape come from and go to, for a time
     cdef Recorder inner            # of a body that is recorded apart, meanwhile: see core/bodies.pxi
     cdef Recorder outer            # of what a body stands in, meanwhile
     cdef unsigned long outer_thread

@@ -1,5 +1,7 @@
 """The passes that a trace goes through, and when the result of one is not taken."""
 
+from fastad._core import SpareMemory
+
 __all__ = ["optimised"]
 
 PASSES = ("simplify", "reassociate", "roll", "simplify")
@@ -11,12 +13,15 @@ LONG = 200  # nodes: a pass over less does not count
 def optimised(trace, strict, show=lambda name, trace: None):
     """The trace after all passes; one that does not roll is left as it was before.
 
-    `show` is called with each pass's name and result.
+    `trace` itself is discarded: its memory is what the passes use. `show` is called with each pass's name and
+    result.
     """
+    memory = SpareMemory()
     for name in STRICT_PASSES if strict else PASSES:
-        after = trace.through(name, strict)
+        after = trace.through(name, strict, memory)
         show(name, after)
         if name == "roll" and len(after) >= max(ROLLED * len(trace), LONG):
             break
+        trace.discard(memory)
         trace = after
     return trace

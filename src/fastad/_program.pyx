@@ -123,14 +123,15 @@ cdef class Trace:
         """Raise TapeError if the tape is not well formed."""
         self.recorder.verify()
 
-    def through(self, str name, bint strict):
-        """The trace that a pass makes of this one."""
+    def through(self, str name, bint strict, memory=None):
+        """The trace that a pass makes of this one, in what `memory` (SpareMemory) has, if it is given."""
         cdef Trace out = Trace.__new__(Trace)
         cdef Recorder recorder = Recorder()
         cdef fad_status status
         cdef int number = PASS_NAMES.index(name)
         out.recorder, out.seen = recorder, self.seen
         recorder.open()
+        recorder.lend(memory)
         try:
             out.trace.tape = recorder.tape
             with nogil:
@@ -144,8 +145,16 @@ cdef class Trace:
                     status = fad_pass_roll(&self.trace, &out.trace, NARROWEST, strict)
             recorder.check(status, name)
         finally:
+            recorder.lend(None)
             recorder.close()
         return out
+
+    def discard(self, memory):
+        """Give the nodes' memory to `memory` (SpareMemory): this trace is not used again."""
+        cdef Recorder recorder = self.recorder
+        recorder.lend(memory)
+        recorder.reset()
+        recorder.lend(None)
 
     @property
     def has_rules(self):

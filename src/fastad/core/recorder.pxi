@@ -75,6 +75,13 @@ cdef class Recorder:
         fad_sweep_end(&self.sweep, keep)
         fad_tape_reset(self.tape, keep)
 
+    def lend(self, SpareMemory memory):
+        """Take large blocks of the tape from `memory` and give them back to it; None: no longer."""
+        if self.lender is not None:
+            self.lender.leave_taken()
+        self.lender = memory
+        self.tape.allocator.context = NULL if memory is None else <void *>&memory.spare
+
     def rewind(self, size_t mark):
         fad_tape_rewind(self.tape, mark)
 
