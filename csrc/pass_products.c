@@ -107,7 +107,14 @@ static fad_status scale(fad_rewriter *r, uint32_t node, uint32_t x, double c, bo
         return fad_scale_like(r, node, y, c * d, out);
     if (fad_is_op(r, x, FAD_EMBED))
         return scale_embedded(r, node, x, c, out);
-    return turned ? fad_scale_like(r, node, x, c, out) : FAD_OK;
+    if (turned && fad_is_array(tape, tape->nodes[node].a))
+        return fad_scale_like(r, node, x, c, out);
+    if (turned) { /* a number: it only changes sides */
+        fad_node *n = &tape->nodes[node];
+        n->b = n->a;
+        n->a = x;
+    }
+    return FAD_OK;
 }
 
 fad_status fad_rewrite_mul(fad_rewriter *r, uint32_t node, uint32_t *out)
