@@ -21,8 +21,11 @@ typedef enum { FAD_AUX_NOTHING, FAD_AUX_SHAPE, FAD_AUX_NODE, FAD_AUX_SIDE, FAD_A
 typedef enum { FAD_SWAP_NO, FAD_SWAP_LOOSE, FAD_SWAP_YES } fad_swap;
 enum { FAD_MANY = 255 };
 
-/* The strong-zero products: in their own derivatives a partial of 0 gives 0 too, whatever it meets. */
-#define FAD_IS_STRONG(op) ((op) == FAD_ZMUL || (op) == FAD_SMUL)
+/* The strong-zero products, and what routes one of its operands: in their derivatives a partial of 0 gives 0 too,
+ * whatever it meets. The operand that was not taken gets nothing of an infinite or NaN cotangent. */
+#define FAD_IS_STRONG(op)                                                                                              \
+    ((op) == FAD_ZMUL || (op) == FAD_SMUL || (op) == FAD_SELECT || (op) == FAD_MAXIMUM || (op) == FAD_MINIMUM ||       \
+     (op) == FAD_FMAX || (op) == FAD_FMIN)
 
 #define FAD_IN_DEGREES 0x1.ca5dc1a63c1f8p+5 /* 180 / pi */
 #define FAD_IN_RADIANS 0x1.1df46a2529d39p-6 /* pi / 180 */

@@ -217,6 +217,32 @@ static bool is_plain(const fad_rewriter *r, uint32_t node)
     return (p && q) || (p && is_nonzero(r, node, n.a, 2)) || (q && is_nonzero(r, node, n.b, 2));
 }
 
+/* g * c in place of `like`, with the strong zero. */
+static fad_status routed_times(fad_rewriter *r, uint32_t like, uint32_t g, double c, uint32_t *out)
+{
+    return c == 0   ? fad_fill_like(r, like, 0.0, out)
+           : c == 1 ? fad_stand_in(r, like, g, out)
+                    : fad_scale_like(r, like, g, c, out);
+}
+
+/* SMUL(g, p) where p takes one of two numbers, or a number and such a choice again: the choice is made between the
+ * products. To the sign of a zero. */
+static fad_status routed(fad_rewriter *r, uint32_t node, uint32_t g, uint32_t p, int levels, uint32_t *out)
+{
+    fad_node select = r->to->nodes[p];
+    uint32_t yes = node, no = node;
+    double c, d;
+    if (select.op != FAD_SELECT || !fad_is_number_in(r->to, node, select.b, &c) || c - c != 0)
+        return FAD_OK;
+    if (fad_is_number_in(r->to, node, select.aux, &d) && d - d == 0)
+        TRY(routed_times(r, node, g, d, &no));
+    else if (levels > 1)
+        TRY(routed(r, node, g, select.aux, levels - 1, &no));
+    if (no != node)
+        TRY(routed_times(r, node, g, c, &yes));
+    return yes == node ? FAD_OK : fad_make(r, FAD_SELECT, select.a, yes, no, fad_node_dtype(r->to, node), out);
+}
+
 fad_status fad_rewrite_strong(fad_rewriter *r, uint32_t node, uint32_t *out)
 {
     fad_node n = r->to->nodes[node];
@@ -226,6 +252,10 @@ fad_status fad_rewrite_strong(fad_rewriter *r, uint32_t node, uint32_t *out)
         return fad_fill_like(r, node, 0.0, out);
     if (is_plain(r, node))
         return fad_make_like(r, node, FAD_MUL, n.a, n.b, out);
+    if (n.op == FAD_SMUL && !r->strict)
+        TRY(routed(r, node, n.a, n.b, 2, out));
+    if (*out != node)
+        return FAD_OK;
     TRY(strong_embedded(r, node, out));
     if (*out == node && !r->strict)
         TRY(move_sign(r, node, out));

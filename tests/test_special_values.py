@@ -191,6 +191,35 @@ def test_strong_zero(row, way):
     assert not np.any(way(f, columns(operands), np.zeros(2)))
 
 
+ROUTES = [
+    ("where", lambda x, y: np.where(x < y, x, y), 1.0, 2.0),
+    ("maximum", np.maximum, 2.0, 1.0),
+    ("minimum", np.minimum, 1.0, 2.0),
+    ("fmax", np.fmax, 2.0, 1.0),
+    ("fmin", np.fmin, 1.0, 2.0),
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("factor", [inf, -inf, nan])
+@pytest.mark.parametrize(("name", "route", "taken", "left"), ROUTES, ids=[r[0] for r in ROUTES])
+@pytest.mark.parametrize("given", [float, lambda v: np.full(3, v), lambda v: np.full(3, v, "f4")])
+@pytest.mark.parametrize(
+    "compiled", [lambda f: f, fad.compile, lambda f: fad.compile(f, strict=True)]
+)
+def test_what_a_route_does_not_take_gets_nothing(compiled, given, name, route, taken, left, factor):
+    """Not even of a cotangent that is infinite or NaN."""
+    f = compiled(lambda x, y: np.sum(route(x, y) * factor))
+    x, y = given(taken), given(left)
+    to_taken, to_left = fad.grad(f, argnums=(0, 1))(x, y)
+    np.testing.assert_array_equal(to_taken, np.full(np.shape(x), factor))
+    np.testing.assert_array_equal(to_left, np.zeros(np.shape(x)))
+    _, tangent = fad.jvp(f, (x, y), (0.0 * x, 1.0 + 0.0 * y))
+    assert tangent == 0
+    as_nodes = fad.jvp(fad.grad(f, argnums=(0, 1)), (x, y), (x, y))[0][1]
+    np.testing.assert_array_equal(as_nodes, np.zeros(np.shape(x)))
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_strong_zero_is_for_zeros_alone():
     """Beside a zero, the other elements of the same array keep their infinite partials."""

@@ -13,8 +13,8 @@ LONG = 200  # nodes: a pass over less does not count
 def optimised(trace, strict, show=lambda name, trace: None):
     """The trace after all passes; one that does not roll is left as it was before.
 
-    `trace` itself is discarded: its memory is what the passes use. `show` is called with each pass's name and
-    result.
+    `trace` itself is discarded: its memory is what the passes use. `show` is called with each
+    pass's name and result.
     """
     memory = SpareMemory()
     for name in STRICT_PASSES if strict else PASSES:
