@@ -20,7 +20,7 @@ scalar.h:  ops.def ops.h
 ops.c:     ops.def structural.def ops.h scalar.h
 pattern.c:  ops.def ops.h
 tape.h:    ops.h
-tape.c:    tape.h
+tape.c:    tape.h try.h
 array.h:   tape.h
 array.c:   array.h
 extrema.c: array.h
@@ -83,10 +83,10 @@ exec_groups.c: exec.h scalar.h ops.def
 exec_repeat.c: exec.h scalar.h ops.def
 fastad.h:  program.h loop.h tape.h record.h update.h sweep.h emit.h batch.h trace.h pass.h
 pass_reassociate.c: fastad.h try.h
-roll.h:    trace.h
+roll.h:    prefetch.h trace.h
 roll_order.c:   roll.h try.h
 roll_pattern.c: roll.h
-roll_class.c:   roll.h prefetch.h scalar.h try.h
+roll_class.c:   roll.h scalar.h try.h
 roll_operand.c: roll.h record.h try.h
 roll_sum.c:     roll.h record.h try.h
 roll_run.c:     roll.h record.h try.h
@@ -102,7 +102,7 @@ _reverse:     errors numpy _core
 _batch:       numpy _core _program
 _schedule:
 _program:     errors numpy _core _schedule
-_passes:
+_passes:      _core
 _bodies:      errors numpy _core _passes _program _record
 _loops:       numpy _program
 _steps:       numpy _bodies _loops
