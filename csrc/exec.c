@@ -455,11 +455,27 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool 
     return status;
 }
 
+#ifdef FAD_DEBUG
+/* NaNs where nothing is written yet: a value that is read before it is written, that is, of the run before, shows. */
+static void poison(const fad_program *p, char *workspace)
+{
+    size_t constants = p->scalar_constant_count * sizeof(double);
+    memset(workspace + constants, 0xff, p->workspace_bytes + p->strip_bytes - constants);
+}
+#else
+static void poison(const fad_program *p, char *workspace)
+{
+    (void)p;
+    (void)workspace;
+}
+#endif
+
 fad_status fad_program_run(const fad_program *p, char *workspace, char *const *inputs, char *const *outputs,
                            fad_pool *pool, size_t *failed)
 {
     char *few[MOST_BASES], **bases = few;
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
+    poison(p, workspace);
     if (count > MOST_BASES) /* room for them is part of the workspace */
         bases = (char **)(workspace + p->workspace_bytes + p->strip_bytes + p->repeat_bytes);
     bases[FAD_IN_WORKSPACE] = workspace;

@@ -412,6 +412,7 @@ cdef class Array
 
 
 cdef enum:
+    LARGE_BLOCK = 1 << 20          # bytes; smaller ones come from malloc's own lists
     MOST_SPARE_BLOCKS = 32
 
 cdef struct spare_block:

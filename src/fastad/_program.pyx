@@ -150,10 +150,10 @@ cdef class Trace:
         return out
 
     def discard(self, memory):
-        """Give the nodes' memory to `memory` (SpareMemory): this trace is not used again."""
+        """Give what large blocks it has to `memory` (SpareMemory): this trace is not used again."""
         cdef Recorder recorder = self.recorder
         recorder.lend(memory)
-        recorder.reset()
+        recorder.reset(LARGE_BLOCK)
         recorder.lend(None)
 
     @property

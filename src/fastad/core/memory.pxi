@@ -66,10 +66,6 @@ def memory_limit():
 
 # Passes over a long trace need large blocks, one after the other. The kernel clears every page that it hands out, which
 # costs as much as a pass does: so what one gives back, the next one takes.
-cdef enum:
-    LARGE_BLOCK = 1 << 20    # bytes; smaller ones come from malloc's own lists
-
-
 cdef bint keep_spare(spare_blocks *spare, void *p, size_t size) noexcept nogil:
     """Keep a block that is given back, with all that it has; False: there are enough, or it is small."""
     cdef int i
