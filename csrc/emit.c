@@ -37,47 +37,11 @@ static expression constant(writer *w, double value)
     return result;
 }
 
-#define FUNCTION_1(NAME) \
-    static inline expression NAME(expression x) { return apply(FAD_##NAME, 1, &x); }
-#define FUNCTION_2(NAME)                                       \
-    static inline expression NAME(expression x, expression y)  \
-    {                                                          \
-        expression both[] = {x, y};                            \
-        return apply(FAD_##NAME, 2, both);                     \
-    }
-#define FUNCTION_3(NAME)                                                    \
-    static inline expression NAME(expression x, expression y, expression z) \
-    {                                                                       \
-        expression all[] = {x, y, z};                                       \
-        return apply(FAD_##NAME, 3, all);                                   \
-    }
-#define OP(NAME, NUMPY, ARITY, ...) FUNCTION_##ARITY(NAME)
-#include "ops.def"
-#undef OP
-
-#define K(c)  constant(w, (double)(c))
-#define ZERO  constant(w, 0.0)
-#define HALF  constant(w, 0.5)
-#define ONE   constant(w, 1.0)
-#define TWO   constant(w, 2.0)
-#define NONE  constant(w, 0.0)
-
-static expression partial(writer *w, int op, size_t k, expression X, expression Y, expression Z, expression V)
-{
-    (void)X;
-    (void)Y;
-    (void)Z;
-    (void)V;
-    switch (op) {
-#define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
-    case FAD_##NAME:                                         \
-        return k == 0 ? PX : k == 1 ? PY : PZ;
-#include "ops.def"
-#undef OP
-    default:
-        return ZERO;
-    }
-}
+#define VALUE expression
+#define MAKER writer
+#include "reading.h"
+#undef VALUE
+#undef MAKER
 
 /* Appends product(factor, partial of element-wise node `index` by operand `k`); FAD_NODE_NONE where the partial is 0. */
 static fad_status times_partial(fad_tape *tape, int product, uint32_t index, size_t k, uint32_t factor, uint32_t *out)

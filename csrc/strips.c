@@ -52,47 +52,11 @@ static strip apply(int op, size_t arity, const strip *x)
     return result;
 }
 
-#define FUNCTION_1(NAME) \
-    static inline strip NAME(strip x) { return apply(FAD_##NAME, 1, &x); }
-#define FUNCTION_2(NAME)                          \
-    static inline strip NAME(strip x, strip y) \
-    {                                             \
-        strip both[] = {x, y};                    \
-        return apply(FAD_##NAME, 2, both);        \
-    }
-#define FUNCTION_3(NAME)                                   \
-    static inline strip NAME(strip x, strip y, strip z) \
-    {                                                      \
-        strip all[] = {x, y, z};                           \
-        return apply(FAD_##NAME, 3, all);                  \
-    }
-#define OP(NAME, NUMPY, ARITY, ...) FUNCTION_##ARITY(NAME)
-#include "ops.def"
-#undef OP
-
-#define K(c)  constant(w, (double)(c))
-#define ZERO  constant(w, 0.0)
-#define HALF  constant(w, 0.5)
-#define ONE   constant(w, 1.0)
-#define TWO   constant(w, 2.0)
-#define NONE  constant(w, 0.0)
-
-static strip partial(workspace *w, int op, size_t k, strip X, strip Y, strip Z, strip V)
-{
-    (void)X;
-    (void)Y;
-    (void)Z;
-    (void)V;
-    switch (op) {
-#define OP(NAME, NUMPY, ARITY, KIND, VALUE, PX, PY, PZ, ...) \
-    case FAD_##NAME:                                         \
-        return k == 0 ? PX : k == 1 ? PY : PZ;
-#include "ops.def"
-#undef OP
-    default:
-        return ZERO;
-    }
-}
+#define VALUE strip
+#define MAKER workspace
+#include "reading.h"
+#undef VALUE
+#undef MAKER
 
 /* --- result (+)= strong-zero product --- */
 

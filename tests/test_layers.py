@@ -33,10 +33,11 @@ update.c:  update.h array.h record.h try.h
 sweep.h:   tape.h
 sweep.c:   sweep.h array.h try.h
 prefetch.h:
-strips.c:  ops.def sweep.h array.h prefetch.h
+reading.h: ops.def
+strips.c:  reading.h sweep.h array.h prefetch.h
 scalars.c: ops.def structural.def sweep.h scalar.h
 emit.h:    tape.h
-emit.c:    ops.def emit.h record.h update.h try.h
+emit.c:    reading.h emit.h record.h update.h try.h
 batch.h:   tape.h
 batch.c:   batch.h record.h update.h try.h
 trace.h:   tape.h
