@@ -248,3 +248,33 @@ fad_status fad_trace_copy(fad_tape *to, const fad_tape *from, uint32_t node, con
     int dtype = fad_ops[n->op].kind == FAD_PREDICATE ? -1 : fad_node_dtype(from, node);
     return fad_record_elementwise(to, n->op, operands, dtype, out);
 }
+
+/* Recorded once more at the end of the tape, and its value moved. */
+static fad_status fill(fad_tape *tape, uint32_t node, const uint32_t *same)
+{
+    size_t count = tape->count;
+    uint32_t again;
+    fad_status status = fad_trace_copy(tape, tape, node, same, &again);
+    if (status == FAD_OK)
+        tape->values[node] = tape->values[again];
+    tape->count = count;
+    return status;
+}
+
+fad_status fad_trace_fill(fad_tape *tape)
+{
+    fad_status status = FAD_OK, ignored;
+    size_t count = tape->count;
+    uint32_t *same = fad_resize(tape, NULL, 0, (count + 1) * sizeof *same, &status);
+    if (!same)
+        return status;
+    for (uint32_t i = 0; i < count; i++)
+        same[i] = i;
+    tape->dry = false;
+    for (uint32_t i = 0; i < count && status == FAD_OK; i++)
+        if (tape->nodes[i].flags & FAD_IS_DYNAMIC && tape->nodes[i].op != FAD_VARIABLE)
+            status = fill(tape, i, same);
+    tape->dry = status != FAD_OK;
+    fad_resize(tape, same, (count + 1) * sizeof *same, 0, &ignored);
+    return status;
+}

@@ -371,6 +371,7 @@ cdef extern from "fastad.h" nogil:
         uint32_t *outputs
         uint32_t *guards
     fad_status fad_trace_mark(const fad_trace *trace)
+    fad_status fad_trace_fill(fad_tape *tape)
     fad_status fad_pass_dead(const fad_trace *given, fad_trace *out, bint strict)
     fad_status fad_pass_reassociate(const fad_trace *given, fad_trace *out)
     fad_status fad_pass_roll(const fad_trace *given, fad_trace *out, size_t min_width, bint strict)
@@ -423,6 +424,7 @@ cdef class Recorder:
     cdef public object lanes       # while a vmap is under way: which nodes differ from lane to lane (_batch.Lanes)
     cdef readonly bint tracing     # values that reach Python are noted in `guards`
     cdef readonly list guards      # (node, bytes of its value)
+    cdef readonly bint deferred    # dry until a value is asked for
     cdef Recorder inner            # of a body that is recorded apart, meanwhile: see core/bodies.pxi
     cdef Recorder outer            # of what a body stands in, meanwhile
     cdef unsigned long outer_thread
@@ -431,6 +433,7 @@ cdef class Recorder:
     cdef object __weakref__
 
     cdef int check(self, fad_status status, str what) except -1
+    cpdef int settle(self) except -1
     cdef uint32_t capture(self, Array a) except? 0xfffffffe
     cdef bint is_captured(self, uint32_t node)
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
@@ -439,6 +442,7 @@ cdef class Recorder:
     cdef bint varies(self, uint32_t node) except -1
     cdef int read_check(self, uint32_t node) except -1
     cdef int asked(self, uint32_t node) except -1
+    cdef int need(self, uint32_t node) except -1
     cdef int check_node(self, size_t node) except -1
     cdef object rule_values(self, const fad_custom *custom)
     cdef object rule_arrays(self, const fad_custom *custom)

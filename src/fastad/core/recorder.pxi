@@ -69,7 +69,7 @@ cdef class Recorder:
         self.thread = 0
         self.generation += 1
         self.error = None
-        self.tracing = False
+        self.tracing = self.deferred = False
         self.guards = None
         self.captured = self.captures = None
         fad_sweep_end(&self.sweep, keep)
@@ -210,6 +210,7 @@ cdef class Recorder:
         self.captured, self.captures = {}, []
         if outer is not None:
             outer.require_open()
+            outer.settle()
             self.outer, self.outer_thread = outer, outer.thread
             outer.inner, outer.thread = self, 0
 
@@ -269,19 +270,69 @@ cdef class Recorder:
     cdef int asked(self, uint32_t node) except -1:
         """The value of `node` is about to reach Python."""
         self.read_check(node)
-        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
-            raise ValuesNeeded
-        if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
+        self.need(node)
+        if self.tracing and not self.deferred and self.tape.nodes[node].op != FAD_CONSTANT:
             self.guards.append((node, np.asarray(self.value_of(node)).tobytes()))
         return 0
+
+    # --- values that are computed when they are asked for ---
+
+    def defer(self):
+        """Compute nothing that depends on the variables so far until a value is asked for, if they are large.
+
+        With a limit of memory all is computed at once: it is to be passed where the function takes the memory.
+        """
+        cdef size_t i, elements = 0
+        for i in range(self.tape.count):
+            elements += fad_node_shape(self.tape, <uint32_t>i).size
+        if elements < WORTH_DEFERRING or self.tape.limit:
+            return
+        for i in range(self.tape.count):
+            if self.tape.nodes[i].op == FAD_VARIABLE:
+                self.tape.nodes[i].flags |= FAD_IS_DYNAMIC
+        self.trace(dry=True)   # as a trace, it reads no value unseen
+        self.deferred = True
+
+    cpdef int settle(self) except -1:
+        """Compute what was deferred, and from now on everything at once."""
+        if not self.deferred:
+            return 0
+        self.check(fad_trace_fill(self.tape), "values that were deferred")
+        self.deferred = self.tracing = False
+        self.guards = None
+        return 0
+
+    cdef int need(self, uint32_t node) except -1:
+        """The value of `node` is about to be read."""
+        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
+            if not self.deferred:
+                raise ValuesNeeded
+            self.settle()
+        return 0
+
+    def extent(self):
+        """How many elements all nodes have that depend on an input, and whether one has a rule of its own."""
+        cdef size_t i, elements = 0
+        cdef bint rules = False
+        for i in range(self.tape.count):
+            if self.tape.nodes[i].flags & FAD_IS_DYNAMIC:
+                elements += fad_node_shape(self.tape, <uint32_t>i).size
+                rules |= self.tape.nodes[i].op == FAD_CUSTOM
+        return elements, rules
+
+    def borrowed(self, uint32_t node):
+        """The value of a variable, where it is an ndarray in the tape's memory: not to be kept."""
+        self.check_node(node)
+        if not fad_is_array(self.tape, node):
+            return self.tape.values[node].number
+        return in_place_ndarray(self.tape.values[node].array)
 
     # --- values in and out ---
 
     cdef object value_of(self, uint32_t node):
         cdef fad_array array
         cdef cnp.ndarray before
-        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
-            raise ValuesNeeded
+        self.need(node)
         if not fad_is_array(self.tape, node):
             return self.tape.values[node].number
         array = fad_value_array(self.tape, node)
