@@ -76,11 +76,11 @@ class Call:
             self.structures.append((structure, len(leaves)))
             self.variables.extend(variables)
             args[position] = unflatten(structure, variables)
+        if defer:
+            recorder.defer(self.variables)
         # Writing to an argument inside f moves the Array on: the variables stay where they began.
         self.nodes = [variable.node for variable in self.variables]
         self.variables = [recorder.array(node) for node in self.nodes]
-        if defer:
-            recorder.defer()
         result = f(*args, **kwargs)
         self.output: Any
         self.aux: Any

@@ -1,5 +1,6 @@
 """Gradients of large recordings whose values nobody asked for: one run of a program."""
 
+from fastad._batch import extent
 from fastad._passes import optimised
 from fastad._program import Trace
 
@@ -15,7 +16,7 @@ def run_deferred(recorder, output, nodes):
     A program passes over memory once where it can keep what lies between in the cache. Where it cannot, its workspace
     is as large as the values that a sweep needs, and it has no advantage.
     """
-    elements, rules = recorder.extent()
+    _, elements, rules = extent(recorder)
     if rules or elements < FEWEST * len(recorder) or not recorder.node_active(output):
         return None
     trace = optimised(Trace.of(recorder, nodes, [output], []), False)

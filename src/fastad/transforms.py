@@ -128,7 +128,7 @@ def _one_shot(f, x):
         with recording(recorder):
             variable = recorder.variable(x)
             nodes = (variable.node,)
-            recorder.defer()
+            recorder.defer((variable,))
             output = f(variable)
             result = scalar_output(recorder, output, "grad")
         if result is None:

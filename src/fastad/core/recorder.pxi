@@ -111,6 +111,7 @@ cdef class Recorder:
     def partials(self, uint32_t node):
         """Partials of an element-wise scalar node by each operand, as floats."""
         self.check_node(node)
+        self.settle()
         cdef fad_node n = self.tape.nodes[node]
         cdef double x[3]
         cdef int k, arity
@@ -271,35 +272,36 @@ cdef class Recorder:
         """The value of `node` is about to reach Python."""
         self.read_check(node)
         self.need(node)
-        if self.tracing and not self.deferred and self.tape.nodes[node].op != FAD_CONSTANT:
+        if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
             self.guards.append((node, np.asarray(self.value_of(node)).tobytes()))
         return 0
 
     # --- values that are computed when they are asked for ---
 
-    def defer(self):
-        """Compute nothing that depends on the variables so far until a value is asked for, if they are large.
+    def defer(self, variables):
+        """Compute nothing that depends on `variables`, all that is recorded so far, until a value is asked for.
 
-        With a limit of memory all is computed at once: it is to be passed where the function takes the memory.
+        Not if they are small, and not with a limit of memory: it is to be passed where the function takes the memory.
         """
-        cdef size_t i, elements = 0
-        for i in range(self.tape.count):
-            elements += fad_node_shape(self.tape, <uint32_t>i).size
+        cdef Array x
+        cdef size_t elements = 0
+        for x in variables:
+            if self.tape.nodes[x.node].op != FAD_VARIABLE:   # one argument twice: the second is a copy of the first
+                return
+            elements += fad_node_shape(self.tape, x.node).size
         if elements < WORTH_DEFERRING or self.tape.limit:
             return
-        for i in range(self.tape.count):
-            if self.tape.nodes[i].op == FAD_VARIABLE:
-                self.tape.nodes[i].flags |= FAD_IS_DYNAMIC
-        self.trace(dry=True)   # as a trace, it reads no value unseen
-        self.deferred = True
+        for x in variables:
+            self.tape.nodes[x.node].flags |= FAD_IS_DYNAMIC
+            x.active |= FAD_IS_DYNAMIC
+        self.deferred = self.tape.dry = True
 
     cpdef int settle(self) except -1:
         """Compute what was deferred, and from now on everything at once."""
         if not self.deferred:
             return 0
         self.check(fad_trace_fill(self.tape), "values that were deferred")
-        self.deferred = self.tracing = False
-        self.guards = None
+        self.deferred = False
         return 0
 
     cdef int need(self, uint32_t node) except -1:
@@ -309,16 +311,6 @@ cdef class Recorder:
                 raise ValuesNeeded
             self.settle()
         return 0
-
-    def extent(self):
-        """How many elements all nodes have that depend on an input, and whether one has a rule of its own."""
-        cdef size_t i, elements = 0
-        cdef bint rules = False
-        for i in range(self.tape.count):
-            if self.tape.nodes[i].flags & FAD_IS_DYNAMIC:
-                elements += fad_node_shape(self.tape, <uint32_t>i).size
-                rules |= self.tape.nodes[i].op == FAD_CUSTOM
-        return elements, rules
 
     def borrowed(self, uint32_t node):
         """The value of a variable, where it is an ndarray in the tape's memory: not to be kept."""
