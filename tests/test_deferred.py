@@ -12,9 +12,9 @@ import pytest
 import fastad as fad
 from fastad import _core, _deferred, transforms
 
-N = 1 << 16  # the least that is deferred
+N = 1 << 17  # the least that is deferred
 X = np.random.default_rng(7).uniform(0.2, 1.4, N) * np.where(np.arange(N) % 3, 1.0, -1.0)
-WAYS = {"default": (1 << 14, 4), "program": (0, 0), "sweep": (1 << 40, 4)}
+WAYS = {"default": (1 << 14, 16), "program": (0, 0), "sweep": (1 << 40, 16)}
 
 
 def at_once(g, *args):

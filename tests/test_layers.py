@@ -101,7 +101,7 @@ _core:        errors numpy
 _reverse:     errors numpy _core
 _batch:       numpy _core _program
 _schedule:
-_deferred:    _batch _passes _program
+_deferred:    _passes _program
 _program:     errors numpy _core _schedule
 _passes:
 _bodies:      errors numpy _core _passes _program _record

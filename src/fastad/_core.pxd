@@ -311,6 +311,7 @@ cdef extern from "fastad.h" nogil:
                              int dtype, const fad_shape *shape, uint32_t *out)
     fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32_t *nodes, uint32_t outputs,
                               const uint8_t *dtypes, const fad_shape **shapes, uint32_t *first)
+    bint fad_repeats(const fad_array *a)
     fad_array fad_value_array(const fad_tape *tape, uint32_t node)
     const fad_shape *fad_node_shape(const fad_tape *tape, uint32_t node)
     int fad_node_dtype(const fad_tape *tape, uint32_t node)

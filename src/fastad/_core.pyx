@@ -23,7 +23,7 @@ cimport numpy as cnp
 from fastad.errors import LaneError, TapeError, ValuesNeeded
 
 cdef enum:
-    WORTH_DEFERRING = 1 << 16   # elements of the variables
+    WORTH_DEFERRING = 1 << 17   # elements of the variables
 
 cnp.import_array()
 

@@ -1,23 +1,24 @@
 """Gradients of large recordings whose values nobody asked for: one run of a program."""
 
-from fastad._batch import extent
 from fastad._passes import optimised
 from fastad._program import Trace
 
 __all__ = ["run_deferred"]
 
 FEWEST = 1 << 14  # elements of a node, in the mean: with fewer, making a program costs more than it saves
-SAVED = 4  # times smaller a program's workspace has to be than the values that the tape would hold
+SAVED = 16  # times smaller than the values of a sweep: the workspace of a program that is worth it, and its constants
 
 
 def run_deferred(recorder, output, nodes):
     """Value of a scalar output and its derivatives by variables, or None where a sweep does better.
 
     A program passes over memory once where it can keep what lies between in the cache. Where it cannot, its workspace
-    is as large as the values that a sweep needs, and it has no advantage.
+    is as large as the values that a sweep reads, and it has no advantage. Large constants are copied from pass to pass.
     """
-    _, elements, rules = extent(recorder)
-    if rules or elements < FEWEST * len(recorder) or not recorder.node_active(output):
+    elements, known, rules = recorder.extent()
+    if rules or elements < max(FEWEST * len(recorder), SAVED * known):
+        return None
+    if not recorder.node_active(output):
         return None
     trace = optimised(Trace.of(recorder, nodes, [output], []), False)
     trace = optimised(trace.gradient(0, range(len(nodes))), False)

@@ -312,6 +312,21 @@ cdef class Recorder:
             self.settle()
         return 0
 
+    def extent(self):
+        """How many elements the deferred nodes have, how many the others, and whether one has a rule of its own."""
+        cdef size_t i, size, deferred = 0, known = 0
+        cdef bint rules = False
+        for i in range(self.tape.count):
+            size = fad_node_shape(self.tape, <uint32_t>i).size
+            if self.tape.nodes[i].flags & FAD_IS_DYNAMIC:
+                deferred += size
+            elif not fad_is_array(self.tape, <uint32_t>i) or fad_repeats(self.tape.values[i].array):
+                known += 1
+            else:
+                known += size
+            rules |= self.tape.nodes[i].op == FAD_CUSTOM
+        return deferred, known, rules
+
     def borrowed(self, uint32_t node):
         """The value of a variable, where it is an ndarray in the tape's memory: not to be kept."""
         self.check_node(node)
