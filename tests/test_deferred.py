@@ -493,6 +493,26 @@ def test_arrays_that_outlive_the_call_are_refused(way):
         kept[0].value  # noqa: B018
 
 
+def test_no_value_is_asked_for_while_the_program_is_made(monkeypatch):
+    """As another thread might, which has an Array of the function."""
+    kept, refused = [], []
+
+    def f(x):
+        kept.append(np.sin(x))
+        return np.sum(kept[-1])
+
+    def optimised(trace, strict):
+        with pytest.raises(RuntimeError, match="under way"):
+            kept[-1].value  # noqa: B018
+        refused.append(len(trace))
+        return original(trace, strict)
+
+    original = _deferred.optimised
+    monkeypatch.setattr(_deferred, "optimised", optimised)
+    np.testing.assert_allclose(fad.grad(f)(X), np.cos(X), rtol=1e-12)
+    assert len(refused) == 2
+
+
 @pytest.mark.parametrize("f", [rosenbrock, branch, written], ids=lambda f: f.__name__)
 def test_allocations_that_fail(f, way):
     expected = fad.grad(f)(X)

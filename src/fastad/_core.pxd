@@ -420,7 +420,7 @@ cdef class Recorder:
     cdef fad_sweep sweep
     cdef unsigned long thread      # of the owner while open; 0 when closed
     cdef uint64_t generation       # Arrays of an older one are stale
-    cdef bint sweeping
+    cdef public bint sweeping      # its values are read without the GIL
     cdef object error              # what a rule raised
     cdef public object lanes       # while a vmap is under way: which nodes differ from lane to lane (_batch.Lanes)
     cdef readonly bint tracing     # values that reach Python are noted in `guards`

@@ -20,10 +20,14 @@ def run_deferred(recorder, output, nodes):
         return None
     if not recorder.node_active(output):
         return None
-    trace = optimised(Trace.of(recorder, nodes, [output], []), False)
-    trace = optimised(trace.gradient(0, range(len(nodes))), False)
-    program = trace.lowered(False)
-    if SAVED * program.working_bytes > 8 * elements:
-        return None
-    value, *gradients = program(*[recorder.borrowed(node) for node in nodes])
-    return value, gradients
+    recorder.sweeping = True
+    try:
+        trace = optimised(Trace.of(recorder, nodes, [output], []), False)
+        trace = optimised(trace.gradient(0, range(len(nodes))), False)
+        program = trace.lowered(False)
+        if SAVED * program.working_bytes > 8 * elements:
+            return None
+        value, *gradients = program(*[recorder.borrowed(node) for node in nodes])
+        return value, gradients
+    finally:
+        recorder.sweeping = False

@@ -300,6 +300,8 @@ cdef class Recorder:
         """Compute what was deferred, and from now on everything at once."""
         if not self.deferred:
             return 0
+        if self.sweeping:   # and the value asked for by another thread
+            raise RuntimeError("a reverse sweep of this tape is under way")
         self.check(fad_trace_fill(self.tape), "values that were deferred")
         self.deferred = False
         return 0
