@@ -5,15 +5,16 @@ from fastad._program import Trace
 
 __all__ = ["run_deferred"]
 
-FEWEST = 1 << 14  # elements of a node, in the mean: with fewer, making a program costs more than it saves
-SAVED = 16  # times smaller than the values of a sweep: the workspace of a program that is worth it, and its constants
+FEWEST = 1 << 14  # elements of a node, in the mean: below, a program costs more than it saves
+SAVED = 16  # so many times smaller than a sweep's values a program's workspace and constants are
 
 
 def run_deferred(recorder, output, nodes):
     """Value of a scalar output and its derivatives by variables, or None where a sweep does better.
 
-    A program passes over memory once where it can keep what lies between in the cache. Where it cannot, its workspace
-    is as large as the values that a sweep reads, and it has no advantage. Large constants are copied from pass to pass.
+    A program passes over memory once where it can keep what lies between in the cache. Where it
+    cannot, its workspace is as large as the values that a sweep reads, and it has no advantage.
+    Large constants are copied from pass to pass.
     """
     elements, known, rules = recorder.extent()
     if rules or elements < max(FEWEST * len(recorder), SAVED * known):
