@@ -248,3 +248,49 @@ fad_status fad_trace_copy(fad_tape *to, const fad_tape *from, uint32_t node, con
     int dtype = fad_ops[n->op].kind == FAD_PREDICATE ? -1 : fad_node_dtype(from, node);
     return fad_record_elementwise(to, n->op, operands, dtype, out);
 }
+
+static bool alike(const fad_tape *tape, uint32_t x, uint32_t y)
+{
+    return fad_is_array(tape, x) == fad_is_array(tape, y) && fad_node_dtype(tape, x) == fad_node_dtype(tape, y) &&
+           fad_node_shape(tape, x) == fad_node_shape(tape, y);
+}
+
+/* Recorded once more at the end of the tape, and its value moved. */
+static fad_status fill(fad_tape *tape, uint32_t node, const uint32_t *same)
+{
+    size_t count = tape->count;
+    uint32_t again;
+    fad_status status = fad_trace_copy(tape, tape, node, same, &again);
+    /* A comparison of numbers is a number; recorded with an operand that was an array before a cast, it is one too. */
+    if (status == FAD_OK && fad_is_array(tape, node) && !fad_is_array(tape, again))
+        status = fad_record_cast(tape, again, fad_node_dtype(tape, node), &again);
+    if (status == FAD_OK && !alike(tape, node, again))
+        status = FAD_BAD_OPERAND;
+    if (status == FAD_OK)
+        tape->values[node] = tape->values[again];
+    tape->count = count;
+    return status;
+}
+
+fad_status fad_trace_fill(fad_tape *tape)
+{
+    fad_status status = FAD_OK, ignored;
+    size_t count = tape->count;
+    uint32_t *same = fad_resize(tape, NULL, 0, (count + 1) * sizeof *same, &status);
+    if (!same)
+        return status;
+    for (uint32_t i = 0; i < count; i++)
+        same[i] = i;
+    tape->dry = false;
+    for (uint32_t i = 0; i < count && status == FAD_OK; i++) {
+        if (!(tape->nodes[i].flags & FAD_IS_DYNAMIC))
+            continue;
+        if (tape->nodes[i].op != FAD_VARIABLE)
+            status = fill(tape, i, same);
+        else if (fad_is_array(tape, i) && !tape->values[i].array->data)
+            status = FAD_BAD_OPERAND;
+    }
+    tape->dry = status != FAD_OK;
+    fad_resize(tape, same, (count + 1) * sizeof *same, 0, &ignored);
+    return status;
+}

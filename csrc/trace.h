@@ -27,6 +27,10 @@ fad_status fad_trace_mark(const fad_trace *trace);
  * input is copied as a constant. The outputs of a CUSTOM node follow it: copy each of them in order. */
 fad_status fad_trace_copy(fad_tape *to, const fad_tape *from, uint32_t node, const uint32_t *map, uint32_t *out);
 
+/* Ends a dry recording: computes what depends on the variables with FAD_IS_DYNAMIC, which have values, as if it had been
+ * recorded with values. Nothing may have been written to, nor have a rule of its own. After a failure it is dry still. */
+fad_status fad_trace_fill(fad_tape *tape);
+
 /* Appends `array`, which may be another tape's, as a constant. One whose elements are all one element in memory (all
  * strides 0) stays such: constants of programs need not be contiguous. */
 fad_status fad_trace_constant(fad_tape *to, const fad_array *array, uint32_t *out);

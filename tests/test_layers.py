@@ -102,6 +102,7 @@ _core:        errors numpy
 _reverse:     errors numpy _core
 _batch:       numpy _core _program
 _schedule:
+_deferred:    _passes _program
 _program:     errors numpy _core _schedule
 _passes:      _core
 _bodies:      errors numpy _core _passes _program _record
@@ -114,7 +115,7 @@ _containers:  errors numpy optree _core
 numpy/:       errors numpy _core _ops _record
 tape:         errors numpy _core _ops _record _reverse
 _calls:       errors numpy _core _record _containers
-transforms:   errors numpy _core _record _reverse _containers _calls
+transforms:   errors numpy _core _deferred _record _reverse _containers _calls
 matrices:     errors numpy _core _batch _record _reverse _containers _calls transforms
 batching:     errors numpy optree _core _batch _record _containers _calls
 function:     errors numpy _core _record

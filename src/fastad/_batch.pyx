@@ -68,6 +68,7 @@ cdef class under_way:
         self.recorder = recorder
 
     def __enter__(self):
+        self.recorder.settle()   # a seed's value is never computed
         self.start = self.recorder.tape.count
         if self.recorder.lanes is None:
             self.recorder.lanes = Lanes(self.recorder)

@@ -61,10 +61,10 @@ class Call:
     """One recorded call of `f`: its differentiated arguments as variables, its output, its aux.
 
     The arguments `argnums` (an int, or a tuple of them) are flattened to leaves, each leaf a
-    variable.
+    variable. `defer`: nobody but `f` asks for values of the recording before it is complete.
     """
 
-    def __init__(self, recorder, f, argnums, args, kwargs, has_aux=False):
+    def __init__(self, recorder, f, argnums, args, kwargs, has_aux=False, defer=False):
         self.recorder = recorder
         self.single = not isinstance(argnums, tuple)
         positions = (argnums,) if self.single else argnums
@@ -76,6 +76,8 @@ class Call:
             self.structures.append((structure, len(leaves)))
             self.variables.extend(variables)
             args[position] = unflatten(structure, variables)
+        if defer:
+            recorder.defer(self.variables)
         # Writing to an argument inside f moves the Array on: the variables stay where they began.
         self.nodes = [variable.node for variable in self.variables]
         self.variables = [recorder.array(node) for node in self.nodes]

@@ -311,6 +311,7 @@ cdef extern from "fastad.h" nogil:
                              int dtype, const fad_shape *shape, uint32_t *out)
     fad_status fad_new_custom(fad_tape *tape, void *rule, size_t count, const uint32_t *nodes, uint32_t outputs,
                               const uint8_t *dtypes, const fad_shape **shapes, uint32_t *first)
+    bint fad_repeats(const fad_array *a)
     fad_array fad_value_array(const fad_tape *tape, uint32_t node)
     const fad_shape *fad_node_shape(const fad_tape *tape, uint32_t node)
     int fad_node_dtype(const fad_tape *tape, uint32_t node)
@@ -371,6 +372,7 @@ cdef extern from "fastad.h" nogil:
         uint32_t *outputs
         uint32_t *guards
     fad_status fad_trace_mark(const fad_trace *trace)
+    fad_status fad_trace_fill(fad_tape *tape)
     fad_status fad_pass_dead(const fad_trace *given, fad_trace *out, bint strict)
     fad_status fad_pass_reassociate(const fad_trace *given, fad_trace *out)
     fad_status fad_pass_roll(const fad_trace *given, fad_trace *out, size_t min_width, bint strict)
@@ -440,12 +442,13 @@ cdef class Recorder:
     cdef fad_sweep sweep
     cdef unsigned long thread      # of the owner while open; 0 when closed
     cdef uint64_t generation       # Arrays of an older one are stale
-    cdef bint sweeping
+    cdef public bint sweeping      # its values are read without the GIL
     cdef object error              # what a rule raised
     cdef public object lanes       # while a vmap is under way: which nodes differ from lane to lane (_batch.Lanes)
     cdef readonly bint tracing     # values that reach Python are noted in `guards`
     cdef readonly list guards      # (node, bytes of its value)
     cdef SpareMemory lender        # where large blocks of the tape come from and go to, for a time
+    cdef readonly bint deferred    # dry until a value is asked for
     cdef Recorder inner            # of a body that is recorded apart, meanwhile: see core/bodies.pxi
     cdef Recorder outer            # of what a body stands in, meanwhile
     cdef unsigned long outer_thread
@@ -454,6 +457,7 @@ cdef class Recorder:
     cdef object __weakref__
 
     cdef int check(self, fad_status status, str what) except -1
+    cpdef int settle(self) except -1
     cdef uint32_t capture(self, Array a) except? 0xfffffffe
     cdef bint is_captured(self, uint32_t node)
     cdef uint32_t lift(self, object x, int *dtype) except? 0xfffffffe
@@ -462,6 +466,7 @@ cdef class Recorder:
     cdef bint varies(self, uint32_t node) except -1
     cdef int read_check(self, uint32_t node) except -1
     cdef int asked(self, uint32_t node) except -1
+    cdef int need(self, uint32_t node) except -1
     cdef int check_node(self, size_t node) except -1
     cdef object rule_values(self, const fad_custom *custom)
     cdef object rule_arrays(self, const fad_custom *custom)

@@ -22,6 +22,9 @@ cimport numpy as cnp
 
 from fastad.errors import LaneError, TapeError, ValuesNeeded
 
+cdef enum:
+    WORTH_DEFERRING = 1 << 17   # elements of the variables
+
 cnp.import_array()
 
 cdef extern from *:

@@ -10,11 +10,11 @@ ROLLED = 0.9  # of the nodes: where more are left, scalars are better grouped as
 LONG = 200  # nodes: a pass over less does not count
 
 
-def optimised(trace, strict, show=lambda name, trace: None):
+def optimised(trace, strict, show=lambda name, trace: None, keep=False):
     """The trace after all passes; one that does not roll is left as it was before.
 
-    `trace` itself is discarded: its memory is what the passes use. `show` is called with each
-    pass's name and result.
+    `trace` itself is discarded, unless `keep`: its memory is what the passes use. `show` is called
+    with each pass's name and result.
     """
     memory = SpareMemory()
     for name in STRICT_PASSES if strict else PASSES:
@@ -22,6 +22,7 @@ def optimised(trace, strict, show=lambda name, trace: None):
         show(name, after)
         if name == "roll" and len(after) >= max(ROLLED * len(trace), LONG):
             break
-        trace.discard(memory)
-        trace = after
+        if not keep:
+            trace.discard(memory)
+        trace, keep = after, False
     return trace

@@ -47,6 +47,7 @@ class Program:
     steps: int
     guards: int
     gathers: int
+    working_bytes: int
     nbytes: int
     def text(self) -> str: ...
     def draw(self, path: str | PathLike[str] | None = None) -> str: ...

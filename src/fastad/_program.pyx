@@ -371,6 +371,11 @@ cdef class Program:
         return count + self.program.group_count
 
     @property
+    def working_bytes(self):
+        """Bytes of one workspace."""
+        return fad_program_bytes(self.program)
+
+    @property
     def nbytes(self):
         """Bytes of one workspace and the constants."""
         return fad_program_bytes(self.program) + self.program.constant_bytes

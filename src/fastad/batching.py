@@ -212,6 +212,7 @@ def _record_lanes(recorder, f, arguments, count, lanes, out_axes, in_blocks):
 
     `in_blocks`: no argument is recorded, and only values are wanted.
     """
+    recorder.settle()
     every = [
         None if axis is None else _over(leaf, axis, argument.key)
         for argument in arguments

@@ -30,6 +30,7 @@ from fastad._calls import (
 )
 from fastad._containers import flatten, is_leaf, map_arrays, unflatten
 from fastad._core import Array, emit_reverse, emit_tangent, memory_limit
+from fastad._deferred import run_deferred
 from fastad._record import current_recorder, recording
 from fastad._reverse import push_scalars, sweep
 
@@ -103,15 +104,14 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
         recorder = acquire()
         try:
             with recording(recorder):
-                call = Call(recorder, f, argnums, args, kwargs, has_aux)
+                call = Call(recorder, f, argnums, args, kwargs, has_aux, defer=True)
                 output = scalar_output(recorder, call.output, "grad")
+                aux = plain_values(call.aux) if has_aux else None
             if output is None:
                 value, gradients = call.output, [zeros_like(v) for v in call.variables]
             else:
-                value, gradients = output.value, sweep(recorder, (output,), (1.0,), call.nodes)
-            if has_aux:
-                value = (value, plain_values(call.aux))
-            return value, call.pack(gradients)
+                value, gradients = _value_and_sweep(recorder, output, call.nodes)
+            return ((value, aux) if has_aux else value), call.pack(gradients)
         finally:
             release(recorder)
 
@@ -128,13 +128,25 @@ def _one_shot(f, x):
         with recording(recorder):
             variable = recorder.variable(x)
             nodes = (variable.node,)
+            recorder.defer((variable,))
             output = f(variable)
             result = scalar_output(recorder, output, "grad")
         if result is None:
             return output, zeros_like(recorder.array(nodes[0]))
-        return result.value, sweep(recorder, (result,), (1.0,), nodes)[0]
+        value, gradients = _value_and_sweep(recorder, result, nodes)
+        return value, gradients[0]
     finally:
         release(recorder)
+
+
+def _value_and_sweep(recorder, output, nodes):
+    """Value of a 0-d output and its derivatives by nodes."""
+    if recorder.deferred:
+        found = run_deferred(recorder, output.node, nodes)
+        if found is not None:
+            return found
+        recorder.settle()
+    return output.value, sweep(recorder, (output,), (1.0,), nodes)
 
 
 def _emit_gradient(recorder, f, argnums, args, kwargs, has_aux):

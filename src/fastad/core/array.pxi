@@ -74,6 +74,7 @@ cdef class Array:
         """Raise what writing to this Array would raise later, half done."""
         cdef Array a = self
         self.readable()
+        self.recorder.settle()   # what is written to shares memory, which has to be there
         while a is not None:
             refuse_outer(a)
             a = a.base

@@ -88,6 +88,8 @@ cdef bint scalar_predicate(Recorder recorder, int op, uint32_t *nodes, int arity
     """A predicate of scalars: a plain truth value, as from Python's comparisons."""
     if recorder.tracing:
         return recorded_predicate(recorder, op, nodes)
+    if recorder.deferred:
+        recorder.settle()
     cdef double x = recorder.tape.values[nodes[0]].number
     return fad_scalar_value(op, x, recorder.tape.values[nodes[arity - 1]].number, 0.0) != 0
 

@@ -122,9 +122,13 @@ cdef object compare(object left, object right, int op):
         nodes[0], nodes[1] = x.recorder.lift(x, &dtype), x.recorder.lift(right, &dtype)
         return recorded_predicate(x.recorder, op, nodes)
     if x.scalar:
+        if x.recorder.deferred:
+            x.recorder.settle()
         value = x.recorder.tape.values[x.node].number
         if type(right) is Array and (<Array>right).scalar:
             (<Array>right).readable()
+            if (<Array>right).recorder.deferred:
+                (<Array>right).recorder.settle()
             other = (<Array>right).recorder.tape.values[(<Array>right).node].number
             return fad_scalar_value(op, value, other, 0.0) != 0
         if isinstance(right, (float, int)):

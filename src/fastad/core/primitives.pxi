@@ -303,6 +303,7 @@ def custom(rule, inputs, values, n_out=None):
     cdef size_t i, n = len(operands), m = len(outputs)
     cdef int dtype
     cdef uint32_t first = 0
+    recorder.settle()
     cdef fad_array to
     cdef cnp.ndarray array
     cdef uint32_t *nodes = <uint32_t *>PyMem_Malloc((n + 1) * sizeof(uint32_t))

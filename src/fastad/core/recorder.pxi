@@ -69,7 +69,7 @@ cdef class Recorder:
         self.thread = 0
         self.generation += 1
         self.error = None
-        self.tracing = False
+        self.tracing = self.deferred = False
         self.guards = None
         self.captured = self.captures = None
         fad_sweep_end(&self.sweep, keep)
@@ -118,6 +118,7 @@ cdef class Recorder:
     def partials(self, uint32_t node):
         """Partials of an element-wise scalar node by each operand, as floats."""
         self.check_node(node)
+        self.settle()
         cdef fad_node n = self.tape.nodes[node]
         cdef double x[3]
         cdef int k, arity
@@ -217,6 +218,7 @@ cdef class Recorder:
         self.captured, self.captures = {}, []
         if outer is not None:
             outer.require_open()
+            outer.settle()
             self.outer, self.outer_thread = outer, outer.thread
             outer.inner, outer.thread = self, 0
 
@@ -276,19 +278,77 @@ cdef class Recorder:
     cdef int asked(self, uint32_t node) except -1:
         """The value of `node` is about to reach Python."""
         self.read_check(node)
-        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
-            raise ValuesNeeded
+        self.need(node)
         if self.tracing and self.tape.nodes[node].op != FAD_CONSTANT:
             self.guards.append((node, np.asarray(self.value_of(node)).tobytes()))
         return 0
+
+    # --- values that are computed when they are asked for ---
+
+    def defer(self, variables):
+        """Compute nothing that depends on `variables`, all that is recorded so far, until a value is asked for.
+
+        Not if they are small, and not with a limit of memory: it is to be passed where the function takes the memory.
+        """
+        cdef Array x
+        cdef size_t elements = 0
+        for x in variables:
+            if self.tape.nodes[x.node].op != FAD_VARIABLE:   # one argument twice: the second is a copy of the first
+                return
+            elements += fad_node_shape(self.tape, x.node).size
+        if elements < WORTH_DEFERRING or self.tape.limit:
+            return
+        for x in variables:
+            self.tape.nodes[x.node].flags |= FAD_IS_DYNAMIC
+            x.active |= FAD_IS_DYNAMIC
+        self.deferred = self.tape.dry = True
+
+    cpdef int settle(self) except -1:
+        """Compute what was deferred, and from now on everything at once."""
+        if not self.deferred:
+            return 0
+        if self.sweeping:   # and the value asked for by another thread
+            raise RuntimeError("a reverse sweep of this tape is under way")
+        self.check(fad_trace_fill(self.tape), "values that were deferred")
+        self.deferred = False
+        return 0
+
+    cdef int need(self, uint32_t node) except -1:
+        """The value of `node` is about to be read."""
+        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
+            if not self.deferred:
+                raise ValuesNeeded
+            self.settle()
+        return 0
+
+    def extent(self):
+        """How many elements the deferred nodes have, how many the others, and whether one has a rule of its own."""
+        cdef size_t i, size, deferred = 0, known = 0
+        cdef bint rules = False
+        for i in range(self.tape.count):
+            size = fad_node_shape(self.tape, <uint32_t>i).size
+            if self.tape.nodes[i].flags & FAD_IS_DYNAMIC:
+                deferred += size
+            elif not fad_is_array(self.tape, <uint32_t>i) or fad_repeats(self.tape.values[i].array):
+                known += 1
+            else:
+                known += size
+            rules |= self.tape.nodes[i].op == FAD_CUSTOM
+        return deferred, known, rules
+
+    def borrowed(self, uint32_t node):
+        """The value of a variable, where it is an ndarray in the tape's memory: not to be kept."""
+        self.check_node(node)
+        if not fad_is_array(self.tape, node):
+            return self.tape.values[node].number
+        return in_place_ndarray(self.tape.values[node].array)
 
     # --- values in and out ---
 
     cdef object value_of(self, uint32_t node):
         cdef fad_array array
         cdef cnp.ndarray before
-        if self.tape.dry and self.tape.nodes[node].flags & FAD_IS_DYNAMIC:
-            raise ValuesNeeded
+        self.need(node)
         if not fad_is_array(self.tape, node):
             return self.tape.values[node].number
         array = fad_value_array(self.tape, node)

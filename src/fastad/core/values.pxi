@@ -5,8 +5,8 @@ cdef inline object shape_tuple(const fad_shape *shape):
     return tuple([shape.dims[i] for i in range(shape.ndim)])
 
 
-cdef object to_numpy(const fad_array *array):
-    """A fresh C-contiguous ndarray with the array's elements."""
+cdef object in_place_ndarray(const fad_array *array):
+    """An ndarray that shares the array's memory."""
     cdef cnp.npy_intp dims[64]
     cdef cnp.npy_intp strides[64]
     cdef size_t i, item = 8
@@ -20,8 +20,12 @@ cdef object to_numpy(const fad_array *array):
     for i in range(array.shape.ndim):
         dims[i] = array.shape.dims[i]
         strides[i] = array.strides[i] * item
-    view = cnp.PyArray_New(<type>ndarray, <int>array.shape.ndim, dims, number, strides, array.data, 0, 0, None)
-    return cnp.PyArray_NewCopy(<cnp.ndarray>view, cnp.NPY_CORDER)
+    return cnp.PyArray_New(<type>ndarray, <int>array.shape.ndim, dims, number, strides, array.data, 0, 0, None)
+
+
+cdef object to_numpy(const fad_array *array):
+    """A fresh C-contiguous ndarray with the array's elements."""
+    return cnp.PyArray_NewCopy(<cnp.ndarray>in_place_ndarray(array), cnp.NPY_CORDER)
 
 
 cdef int refuse(object x) except -1:
