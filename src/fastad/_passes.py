@@ -2,7 +2,7 @@
 
 __all__ = ["optimised"]
 
-PASSES = ("simplify", "reassociate", "roll", "simplify")
+PASSES = ("simplify", "columns", "reassociate", "roll", "simplify")
 STRICT_PASSES = ("simplify", "roll", "simplify")  # nothing is added in another order
 ROLLED = 0.9  # of the nodes: where more are left, scalars are better grouped as they are
 LONG = 200  # nodes: a pass over less does not count
