@@ -14,6 +14,7 @@ typedef struct {
     const fad_tape *from;
     uint32_t *map;             /* FAD_NODE_NONE: there are only its columns */
     const uint32_t **columns;  /* of nodes that are taken apart */
+    uint32_t base;             /* of the GATHER at hand: the least index of every row */
 } separation;
 
 /* --- recorded and settled --- */
@@ -231,6 +232,49 @@ static fad_status product(separation *s, uint32_t node, size_t j, uint32_t *out)
     return FAD_OK;
 }
 
+/* The least index of each row of a GATHER. */
+static fad_status find_base(separation *s, uint32_t node)
+{
+    fad_tape *to = s->r.to;
+    const fad_array *indices = s->from->values[s->from->nodes[node].aux].array;
+    const int64_t *index = (const int64_t *)indices->data;
+    size_t mark = to->count, own = fad_row_size(indices->shape);
+    const fad_shape *shape;
+    TRY(fad_shape_intern(to, 1, indices->shape->dims, &shape));
+    TRY(fad_new_array(to, FAD_CONSTANT, 0, 0, 0, 0, FAD_I64, shape, &s->base));
+    int64_t *least = (int64_t *)to->values[s->base].array->data;
+    for (size_t i = 0; i < shape->size; i++) {
+        least[i] = index[i * own];
+        for (size_t j = 1; j < own; j++)
+            least[i] = index[i * own + j] < least[i] ? index[i * own + j] : least[i];
+    }
+    return fad_settle(&s->r, mark, s->base, &s->base);
+}
+
+/* Elements `at` places after the least of every row, of an array with one axis that ends `most` - `at` places early. */
+static fad_status gathered(separation *s, uint32_t a, size_t at, size_t most, uint32_t *out)
+{
+    fad_tape *to = s->r.to;
+    ptrdiff_t size = (ptrdiff_t)fad_node_shape(to, a)->size, dim = size - (ptrdiff_t)most;
+    ptrdiff_t start = (ptrdiff_t)at, step = 1;
+    int source = 0;
+    uint32_t side;
+    TRY(reshaped(s, a, 1, &size, &a));
+    TRY(fad_make_view(to, fad_node_shape(to, a), 1, &dim, &start, &step, &source, &side));
+    TRY(fad_make_part(&s->r, a, side, &a));
+    size_t mark = to->count;
+    TRY(fad_record_gather(to, a, s->base, out));
+    return fad_settle(&s->r, mark, *out, out);
+}
+
+static fad_status gathered_column(separation *s, uint32_t node, const size_t *at, size_t j, uint32_t *out)
+{
+    size_t most = 0;
+    for (size_t k = 0; k < fad_row_size(fad_node_shape(s->from, node)); k++)
+        most = at[k] > most ? at[k] : most;
+    return gathered(s, s->map[s->from->nodes[node].a], at[j], most, out);
+}
+
 static fad_status make_column(separation *s, uint32_t node, fad_row_kind kind, const size_t *at, size_t j,
                               uint32_t *out)
 {
@@ -247,27 +291,11 @@ static fad_status make_column(separation *s, uint32_t node, fad_row_kind kind, c
         return joined_column(s, node, j, out);
     case FAD_ROW_PRODUCT:
         return product(s, node, j, out);
+    case FAD_ROW_GATHER:
+        return gathered_column(s, node, at, j, out);
     default:
         return FAD_BAD_OPERAND;
     }
-}
-
-static fad_status take_apart(separation *s, uint32_t node, bool shared)
-{
-    const fad_shape *shape = fad_node_shape(s->from, node);
-    size_t at[FAD_MOST_COLUMNS], count = fad_row_size(shape);
-    fad_row_kind kind = fad_row_kind_of(s->from, node, at);
-    fad_status status = FAD_OK;
-    uint32_t *own = fad_arena_alloc(s->r.to, &s->r.to->arena, count * sizeof *own, &status);
-    if (!own)
-        return status;
-    for (size_t j = 0; j < count; j++) {
-        TRY(make_column(s, node, kind, at, j, &own[j]));
-        if (shared)
-            s->r.to->nodes[own[j]].flags |= FAD_MARKED;
-    }
-    s->columns[node] = own;
-    return FAD_OK;
 }
 
 /* --- arrays of columns --- */
@@ -290,6 +318,30 @@ static fad_status put_together(separation *s, uint32_t node)
     if (count > 1)
         TRY(joined(s, count, vectors, 1, &s->map[node]));
     return reshaped(s, s->map[node], shape->ndim, shape->dims, &s->map[node]);
+}
+
+/* --- nodes --- */
+
+static fad_status take_apart(separation *s, uint32_t node, bool shared)
+{
+    const fad_shape *shape = fad_node_shape(s->from, node);
+    size_t at[FAD_MOST_COLUMNS], count = fad_row_size(shape);
+    fad_row_kind kind = fad_row_kind_of(s->from, node, at);
+    fad_status status = FAD_OK;
+    uint32_t *own = fad_arena_alloc(s->r.to, &s->r.to->arena, count * sizeof *own, &status);
+    if (!own)
+        return status;
+    if (kind == FAD_ROW_GATHER) {
+        TRY(put_together(s, s->from->nodes[node].a));
+        TRY(find_base(s, node));
+    }
+    for (size_t j = 0; j < count; j++) {
+        TRY(make_column(s, node, kind, at, j, &own[j]));
+        if (shared)
+            s->r.to->nodes[own[j]].flags |= FAD_MARKED;
+    }
+    s->columns[node] = own;
+    return FAD_OK;
 }
 
 /* Sum over all rows of what `node`, a SUM_TO, adds to its element `e`: an array of one axis. */

@@ -71,6 +71,28 @@ static bool index_map(const fad_tape *tape, uint32_t indices, size_t row, size_t
     return true;
 }
 
+/* Constant indices that lie in every row as in the first: `at`, places after the row's least. */
+static bool gather_map(const fad_tape *tape, uint32_t indices, size_t *at)
+{
+    if (tape->nodes[indices].flags & FAD_IS_DYNAMIC)
+        return false;
+    const fad_array *array = tape->values[indices].array;
+    const int64_t *index = (const int64_t *)array->data;
+    size_t rows = (size_t)array->shape->dims[0], own = fad_row_size(array->shape);
+    int64_t least = index[0];
+    for (size_t j = 1; j < own; j++)
+        least = index[j] < least ? index[j] : least;
+    for (size_t j = 0; j < own; j++)
+        at[j] = (size_t)(index[j] - least);
+    if (!fad_contiguous(array) || own < 2)
+        return false;
+    for (size_t i = 1; i < rows; i++)
+        for (size_t j = 1; j < own; j++)
+            if (index[i * own + j] - index[i * own] != index[j] - index[0])
+                return false;
+    return true;
+}
+
 static bool places(const fad_tape *tape, uint32_t node, const fad_shape *whole, const fad_shape *part, size_t *at)
 {
     const fad_node *n = &tape->nodes[node];
@@ -150,8 +172,11 @@ fad_row_kind fad_row_kind_of(const fad_tape *tape, uint32_t node, size_t *at)
     case FAD_RESHAPE:
     case FAD_VIEW:
     case FAD_STRIDED:
-    case FAD_GATHER:
         return is_mapped(tape, node, n->a, node, at) ? FAD_ROW_READ : FAD_ROW_OTHER;
+    case FAD_GATHER:
+        return is_mapped(tape, node, n->a, node, at) ? FAD_ROW_READ
+               : gather_map(tape, n->aux, at)        ? FAD_ROW_GATHER
+                                                     : FAD_ROW_OTHER;
     case FAD_EMBED:
     case FAD_STRIDED_ADD:
     case FAD_SCATTER_ADD:
@@ -235,6 +260,8 @@ static bool crosses(const choice *c, uint32_t node, fad_row_kind kind, const siz
             if (fad_node_shape(c->tape, p)->ndim && fad_node_shape(c->tape, p) != own)
                 return true;
         return false;
+    case FAD_ROW_GATHER:
+        return false;
     case FAD_ROW_PRODUCT: /* of rows and one matrix: a library is good at it */
         return own->ndim > 2;
     default:
@@ -242,10 +269,12 @@ static bool crosses(const choice *c, uint32_t node, fad_row_kind kind, const siz
     }
 }
 
-static void join(choice *c, uint32_t node)
+static void join(choice *c, uint32_t node, fad_row_kind kind)
 {
     uint32_t p;
     c->all[node].parent = node;
+    if (kind == FAD_ROW_GATHER) /* it reads an array */
+        return;
     for (size_t k = 0; (p = fad_parent(c->tape, node, k)) != FAD_NODE_NONE; k++)
         if (is_in_one(c, p))
             c->all[find(c, p)].parent = node;
@@ -256,7 +285,7 @@ static void count_node(choice *c, uint32_t node, fad_row_kind kind, const size_t
     component *whole = &c->all[find(c, node)];
     size_t own = fad_row_size(fad_node_shape(c->tape, node)), widest = own;
     uint32_t p;
-    for (size_t k = 0; (p = fad_parent(c->tape, node, k)) != FAD_NODE_NONE; k++) {
+    for (size_t k = 0; kind != FAD_ROW_GATHER && (p = fad_parent(c->tape, node, k)) != FAD_NODE_NONE; k++) {
         size_t columns = columns_of(c, p);
         widest = columns > widest ? columns : widest;
         if (columns > 1 && !is_in_one(c, p) && !c->counted[p]) {
@@ -283,10 +312,12 @@ static void count_end(choice *c, uint32_t node)
 static void count_ends(choice *c)
 {
     const fad_tape *tape = c->tape;
+    size_t at[FAD_MOST_COLUMNS];
     uint32_t p;
     for (uint32_t i = 0; i < tape->count; i++) {
         const fad_node *n = &tape->nodes[i];
-        if (!c->uses[i] || !(n->flags & FAD_IS_DYNAMIC) || is_in_one(c, i) || n->op == FAD_SUM_TO)
+        bool reads = !is_in_one(c, i) || fad_row_kind_of(tape, i, at) == FAD_ROW_GATHER;
+        if (!c->uses[i] || !(n->flags & FAD_IS_DYNAMIC) || !reads || n->op == FAD_SUM_TO)
             continue; /* a sum over rows is as good of each column */
         for (size_t k = 0; (p = fad_parent(tape, i, k)) != FAD_NODE_NONE; k++)
             count_end(c, p);
@@ -328,8 +359,9 @@ fad_status fad_choose_rows(const fad_trace *trace, fad_tape *memory, const uint8
     memset(c.counted, 0, count + 1);
     for (uint32_t i = 0; i < count; i++) {
         all[i] = (component){.parent = FAD_NODE_NONE};
-        if (uses[i] && fad_row_kind_of(tape, i, at) != FAD_ROW_OTHER)
-            join(&c, i);
+        fad_row_kind kind = uses[i] ? fad_row_kind_of(tape, i, at) : FAD_ROW_OTHER;
+        if (kind != FAD_ROW_OTHER)
+            join(&c, i, kind);
     }
     for (uint32_t i = 0; i < count; i++)
         if (is_in_one(&c, i))

@@ -30,6 +30,7 @@ typedef enum {
     FAD_ROW_PUT,       /* a copy of the first operand, with element j of the second at at[j] */
     FAD_ROW_JOIN,      /* operands end to end along an axis */
     FAD_ROW_PRODUCT,   /* of matrices that are small */
+    FAD_ROW_GATHER,    /* element j is at[j] places after one that a constant names for the row, of any operand */
 } fad_row_kind;
 
 /* Fills `at` (FAD_MOST_COLUMNS) where the kind has one. `node` depends on an input. */
