@@ -170,6 +170,54 @@ def test_zeros_stay_strong():
     np.testing.assert_array_equal(found[1::2], 2.0)
 
 
+STEPS = [
+    lambda r, v, k: v * r[:, k % v.shape[1] : k % v.shape[1] + 1],
+    lambda r, v, k: np.concatenate([v[:, ::-1], r[:, k % 3 :]], axis=1)[:, :4],
+    lambda r, v, k: v - np.sum(v, axis=1, keepdims=True) * 0.3,
+    lambda r, v, k: np.cross(r, np.concatenate([v, r], axis=1)[:, :3]),
+    lambda r, v, k: np.sin(v[:, [k % v.shape[1], 0, -1]]),
+    lambda r, v, k: v * np.arange(1.0, 1.0 + v.shape[1]),
+    lambda r, v, k: np.where(v > v[:, :1], v, np.tanh(v) * r[:, k % 3 :][:, :1]),
+    lambda r, v, k: (v[:, :, None] * r[:, None, :]).reshape(len(v), -1)[:, :6],
+    lambda r, v, k: (v[:, :, None] @ r[:, None, :])[:, k % v.shape[1], :],
+    lambda r, v, k: v + np.sum(v * 0.01, axis=0),
+    lambda r, v, k: v - np.max(v, axis=1, keepdims=True),
+    lambda r, v, k: v[ROWS] * 0.5 + v,
+    lambda r, v, k: v[::-1] + v,
+    lambda r, v, k: changed(v, r, k),
+]
+
+
+def changed(v, r, k):
+    v = v + 0.0
+    v[:, k % v.shape[1]] = r[:, k % 3] * v[:, 0]
+    v[:, :1] *= 0.5
+    return v
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_rows(seed):
+    rng = np.random.default_rng(seed)
+    steps = [(STEPS[k], int(rng.integers(9))) for k in rng.integers(len(STEPS), size=6)]
+
+    def f(r):
+        v = r * 1.0
+        for step, k in steps:
+            v = step(r, np.tanh(v), k)
+        return v
+
+    r = rng.normal(size=(LANES, 3))
+    np.testing.assert_allclose(compiled_twice(f, r), f(r), rtol=1e-10, atol=1e-12)
+    weights, direction = rng.normal(size=f(r).shape), rng.normal(size=r.shape)
+    loss = lambda r: np.sum(f(r) * weights)
+    found = fad.grad(fad.compile(loss))(r)
+    np.testing.assert_allclose(found, fad.grad(loss)(r), rtol=1e-9, atol=1e-11)
+    slope = fad.jvp(fad.compile(f), (r,), (direction,))[1]
+    np.testing.assert_allclose(np.sum(slope * weights), np.sum(found * direction), rtol=1e-9)
+    lanes = fad.jacobian(fad.compile(loss))(r)
+    np.testing.assert_allclose(lanes, found, rtol=1e-9, atol=1e-11)
+
+
 # --- jacobians of lanes --------------------------------------------------------------------------
 
 
