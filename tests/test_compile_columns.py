@@ -88,7 +88,7 @@ def compiled_twice(f, *args):
 
 
 def columns_of(f, *args):
-    """How many columns the program reads or writes with a stride: none where nothing was taken apart."""
+    """How many columns the program reads or writes: none where nothing was taken apart."""
     text = fad.compile(f).program(*args).text()
     return sum(f"dims [{len(args[0])}] strides" in line for line in text.splitlines())
 
