@@ -8,7 +8,8 @@
  *   emit.h    derivatives as nodes                      fad_emit_reverse, fad_emit_tangent
  *   batch.h   operations over lanes as nodes            fad_emit_batch
  *   trace.h   a recording on its way to a program       fad_trace_copy
- *   pass_*.c  a trace to a better one                   fad_pass_simplify, fad_pass_reassociate, fad_pass_roll
+ *   pass_*.c  a trace to a better one                   fad_pass_simplify, fad_pass_columns, fad_pass_reassociate,
+ *                                                       fad_pass_roll
  *   program.h what a trace is lowered to, and its run   fad_lower, fad_program_run
  *   pool.h    threads that take part in a run           fad_pool_create
  *   loop.h    a program run step after step, and back   fad_loop_run, fad_revolve_run
@@ -35,6 +36,10 @@
 
 /* Sums of sums become n-ary sums, where nobody else reads the intermediate ones: another order of additions. */
 fad_status fad_pass_reassociate(const fad_trace *in, fad_trace *out);
+
+/* Arrays of many rows of few elements become vectors, one for each column, where that pays. Where it pays nowhere,
+ * out->tape stays empty. */
+fad_status fad_pass_columns(const fad_trace *in, fad_trace *out);
 
 /* Scalar nodes that do the same thing to other operands, at least `min_width` of them, become one array node. Unless
  * `strict`, the operands of an n-ary sum may be added in another order. */

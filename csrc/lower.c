@@ -803,18 +803,42 @@ static void absorb(fad_lowering *l)
 
 /* --- outputs and guards --- */
 
-static fad_status lower_output(fad_lowering *l, uint32_t k)
+/* Whether the memory of `node` may be in an output: it is all of a root that has none yet, written after the guards. */
+static bool may_be_output(const fad_lowering *l, uint32_t node)
 {
-    uint32_t node = l->trace->outputs[k], root = l->root[node], stage, region;
-    span when = {0, 0};
+    uint32_t root = l->root[node];
     bool own = l->source[root] == FAD_FROM_REGION || l->source[root] == FAD_FROM_STORES ||
                l->source[root] == FAD_FROM_STEP;
-    if (fad_lower_is_array(l, node) && fad_lower_is_array(l, root)) {
-        if (own && is_whole(l, node) && l->output[root] == FAD_NO_INDEX && !(l->needed[root] & 2)) {
-            l->output[root] = k;
-            l->in_memory[root] = 1;
-            return FAD_OK;
-        }
+    return own && fad_lower_is_array(l, node) && fad_lower_is_array(l, root) && is_whole(l, node) &&
+           l->output[root] == FAD_NO_INDEX && !(l->needed[root] & 2);
+}
+
+/* The memory of `root` begins at element `at` of output `k`. What is joined end to end is then made in its place. */
+static void make_output(fad_lowering *l, uint32_t root, uint32_t k, uint64_t at)
+{
+    l->output[root] = k;
+    l->output_at[root] = at;
+    l->in_memory[root] = 1;
+    if (root >= l->count || l->tape->nodes[root].op != FAD_CONCATENATE)
+        return;
+    const fad_list *list = l->tape->side[l->tape->nodes[root].aux];
+    const fad_shape *shape = fad_lower_shape(l, root);
+    size_t stretch = (size_t)shape->dims[list->axis] * (size_t)shape->strides[list->axis];
+    for (size_t i = 0; stretch == shape->size && i < list->count; i++) {
+        uint32_t part = list->nodes[i];
+        if (may_be_output(l, part))
+            make_output(l, l->root[part], k, at);
+        at += fad_lower_shape(l, part)->size;
+    }
+}
+
+static fad_status lower_output(fad_lowering *l, uint32_t k)
+{
+    uint32_t node = l->trace->outputs[k], stage, region;
+    span when = {0, 0};
+    if (may_be_output(l, node)) {
+        make_output(l, l->root[node], k, 0);
+        return FAD_OK;
     }
     if (fad_lower_is_array(l, node))
         return store(l, k, true, node, FAD_DO_STORE, FAD_NO_INDEX, FAD_NO_INDEX, l->barrier, &when);
@@ -926,6 +950,7 @@ static fad_status make_tables(fad_lowering *l)
         bool zeros;
     } all[] = {
         {&l->uses, sizeof *l->uses, l->room, true},        {&l->stage, sizeof *l->stage, l->room, true},
+        {&l->output_at, sizeof *l->output_at, l->room, true},
         {&l->needed, 1, l->room, true},                    {&l->source, 1, l->room, true},
         {&l->in_memory, 1, l->room, true},                 {&l->root, sizeof *l->root, l->room, false},
         {&l->window, sizeof *l->window, l->room, false},   {&l->region, sizeof *l->region, l->room, false},

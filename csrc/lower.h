@@ -58,7 +58,8 @@ typedef struct {
     uint32_t *dense;           /* copy of a node that is no dense array */
     uint32_t *copy_of;         /* of copies: the node */
     uint32_t *number;          /* of scalar nodes read from elsewhere: node whose scalar holds it */
-    uint32_t *output;          /* output that is the root's memory */
+    uint32_t *output;          /* output in which the root's memory is */
+    uint64_t *output_at;       /* from which element on */
     fad_window *windows;
     size_t window_count, window_capacity;
     fad_item *items;

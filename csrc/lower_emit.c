@@ -224,7 +224,7 @@ fad_argument fad_emit_memory(const fad_emitter *e, uint32_t root, ptrdiff_t offs
     uint64_t at = e->where[root];
     if (l->output[root] != FAD_NO_INDEX) {
         a.base = (uint32_t)(FAD_FIRST_INPUT + l->trace->input_count + l->output[root]);
-        at = 0;
+        at = l->output_at[root] * fad_itemsize(dtype);
     } else if (l->source[root] == FAD_FROM_CONSTANT && fad_lower_is_array(l, root)) {
         a.base = FAD_IN_CONSTANTS;
     } else if (l->source[root] == FAD_FROM_INPUT) {
@@ -548,6 +548,18 @@ static fad_status gathered_operand(fad_emitter *e, const fad_item *item, int dty
     return FAD_OK;
 }
 
+/* Whether what an item stores was made in its place. */
+static bool is_in_place(const fad_emitter *e, const fad_item *item, fad_window w)
+{
+    const fad_lowering *l = e->l;
+    uint32_t root = l->root[item->source];
+    return item->code == FAD_DO_STORE && !item->to_output && l->output[root] != FAD_NO_INDEX &&
+           l->output[root] == l->output[item->node] && fad_lower_is_dense(l, item->source) &&
+           runs_through(fad_lower_shape(l, item->source), w.strides) &&
+           l->output_at[root] + (uint64_t)fad_lower_window(l, item->source).offset ==
+               l->output_at[item->node] + (uint64_t)w.offset;
+}
+
 static fad_status emit_store(fad_emitter *e, uint32_t *at)
 {
     fad_lowering *l = e->l;
@@ -557,6 +569,8 @@ static fad_status emit_store(fad_emitter *e, uint32_t *at)
     fad_window w = {0, shape->strides};
     if (item->window != FAD_NO_INDEX)
         w = l->windows[item->window];
+    if (is_in_place(e, item, w))
+        return FAD_OK;
     if (!item->to_output)
         TRY(fad_emit_make_room(e, item->node));
     fad_instruction i = {.code = item->code, .dtype = (uint8_t)dtype, .count = 2};
@@ -675,7 +689,7 @@ static fad_status emit_region(fad_emitter *e, const fad_region *r)
     size_t bytes = (size_t)step.strips * step.strip * sizeof(double);
     if (bytes > e->program->strip_bytes)
         e->program->strip_bytes = bytes;
-    if (r->n)
+    if (r->n && step.count)
         return fad_emit_push(e, &e->steps, &step);
     e->instructions.count = e->first_instruction; /* of no elements: nothing to do */
     return FAD_OK;

@@ -46,6 +46,8 @@ typedef fad_status (*fad_rewrite)(fad_rewriter *r, uint32_t node, uint32_t *out)
 /* pass_simplify.c: `node` was just appended by a record function, `mark` was the tape's count before: rewrites it, and
  * gives an older node where one does the same. */
 fad_status fad_settle(fad_rewriter *r, size_t mark, uint32_t node, uint32_t *out);
+/* A copy of `node` of `from`, settled; a constant where it depends on no input. `map` tells where its operands are. */
+fad_status fad_copy_settled(fad_rewriter *r, const fad_tape *from, uint32_t node, const uint32_t *map, uint32_t *out);
 /* Element-wise `op`, recorded and settled. */
 fad_status fad_make(fad_rewriter *r, int op, uint32_t a, uint32_t b, uint32_t c, int dtype, uint32_t *out);
 /* The same in the type of `like`, repeated to its shape. Leaves `*out` alone where that cannot be. */

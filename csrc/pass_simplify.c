@@ -151,15 +151,15 @@ fad_status fad_stand_in(fad_rewriter *r, uint32_t like, uint32_t x, uint32_t *ou
 
 /* --- the walk --- */
 
-static fad_status rebuild_node(fad_rewriter *r, const fad_tape *from, uint32_t node, uint32_t *map)
+fad_status fad_copy_settled(fad_rewriter *r, const fad_tape *from, uint32_t node, const uint32_t *map, uint32_t *out)
 {
     size_t mark = r->to->count;
     uint32_t copy;
     if (!(from->nodes[node].flags & FAD_IS_DYNAMIC))
-        return fad_is_array(from, node) ? fad_make_constant(r, from->values[node].array, &map[node])
-                                        : fad_make_number(r, from->values[node].number, &map[node]);
+        return fad_is_array(from, node) ? fad_make_constant(r, from->values[node].array, out)
+                                        : fad_make_number(r, from->values[node].number, out);
     TRY(fad_trace_copy(r->to, from, node, map, &copy));
-    return fad_settle(r, mark, copy, &map[node]);
+    return fad_settle(r, mark, copy, out);
 }
 
 static fad_status rebuild(fad_rewriter *r, const fad_trace *in, fad_trace *out, const uint8_t *uses, uint32_t *map)
@@ -171,7 +171,7 @@ static fad_status rebuild(fad_rewriter *r, const fad_trace *in, fad_trace *out, 
         if (!uses[i])
             continue;
         if (n->op != FAD_VARIABLE || !(n->flags & FAD_IS_DYNAMIC))
-            TRY(rebuild_node(r, in->tape, (uint32_t)i, map));
+            TRY(fad_copy_settled(r, in->tape, (uint32_t)i, map, &map[i]));
         if (uses[i] == FAD_USED_OFTEN)
             r->to->nodes[map[i]].flags |= FAD_MARKED;
     }

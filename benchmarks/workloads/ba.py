@@ -70,12 +70,19 @@ def objective(cameras, points, weights, features):
     return numpy.concatenate([numpy.ravel(errors), weight_error(weights)])
 
 
+def observers(data):
+    """Number of the camera and of the point of every observation."""
+    cameras, points, weights = data.variables
+    which = numpy.arange(len(weights))
+    return which % len(cameras), which % len(points)
+
+
 def observed(data):
     """Cameras, points, weights and features, one row for each observation."""
     cameras, points, weights = data.variables
     (features,) = data.constants
-    which = numpy.arange(len(weights))
-    return cameras[which % len(cameras)], points[which % len(points)], weights, features
+    camera, point = observers(data)
+    return cameras[camera], points[point], weights, features
 
 
 def csr(data, by_camera, by_point, by_weight, slopes):
@@ -89,52 +96,50 @@ def csr(data, by_camera, by_point, by_weight, slopes):
     slopes : ndarray, shape (p,)
         Derivatives of the weight errors.
     """
-    values, columns, starts = pattern(data)
     p = len(slopes)
+    values = numpy.empty(2 * p * COLUMNS + p)
     block = values[:-p].reshape(p, 2, COLUMNS)
     block[:, :, :11], block[:, :, 11:14], block[:, :, 14] = by_camera, by_point, by_weight
     values[-p:] = slopes
-    return [values, columns, starts]
+    return [values, *pattern(data)]
 
 
 def csr_of_columns(data, rows, slopes):
     """The same from two rows of 15 arrays, each over the observations."""
-    values, columns, starts = pattern(data)
     p = len(slopes)
+    values = numpy.empty(2 * p * COLUMNS + p)
     block = values[:-p].reshape(p, 2, COLUMNS)
     for i, row in enumerate(rows):
         for j, each in enumerate(row):
             block[:, i, j] = each
     values[-p:] = slopes
-    return [values, columns, starts]
+    return [values, *pattern(data)]
 
 
 def pattern(data):
-    """Values to be written, column numbers, row starts."""
+    """Column numbers, row starts."""
     cameras, points, weights = data.variables
     n, m, p = len(cameras), len(points), len(weights)
-    which = numpy.arange(p, dtype=numpy.int32)
-    values = numpy.empty(2 * p * COLUMNS + p)
-    columns = numpy.empty(len(values), numpy.int32)
+    camera, point = (each.astype(numpy.int32) for each in observers(data))
+    weight = numpy.arange(11 * n + 3 * m, 11 * n + 3 * m + p, dtype=numpy.int32)
+    row = numpy.empty((p, COLUMNS), numpy.int32)
+    for j, first in enumerate([11 * camera] * 11 + [11 * n + 3 * point] * 3 + [weight]):
+        numpy.add(first, j if j < 11 else j - 11 if j < 14 else 0, out=row[:, j])
+    columns = numpy.empty(2 * p * COLUMNS + p, numpy.int32)
+    whole = numpy.dtype((numpy.void, row.itemsize * COLUMNS))
+    columns[:-p].view(whole).reshape(p, 2)[:] = row.view(whole)
+    columns[-p:] = weight
     starts = numpy.empty(3 * p + 1, numpy.int32)
-    places = columns[:-p].reshape(p, 2, COLUMNS)
-    places[:, :, :11] = (which % n * 11)[:, None, None] + numpy.arange(11, dtype=numpy.int32)
-    places[:, :, 11:14] = (11 * n + which % m * 3)[:, None, None] + numpy.arange(
-        3, dtype=numpy.int32
-    )
-    places[:, :, 14] = (11 * n + 3 * m + which)[:, None]
-    columns[-p:] = 11 * n + 3 * m + which
-    starts[: 2 * p + 1] = COLUMNS * numpy.arange(2 * p + 1)
-    starts[2 * p :] = 2 * p * COLUMNS + numpy.arange(p + 1)
-    return [values, columns, starts]
+    starts[: 2 * p] = numpy.arange(0, 2 * p * COLUMNS, COLUMNS)
+    starts[2 * p :] = numpy.arange(2 * p * COLUMNS, len(columns) + 1)
+    return [columns, starts]
 
 
 def observed_columns(data):
     """The 17 numbers of every observation, an array each."""
     cameras, points, weights = data.variables
     (features,) = data.constants
-    which = numpy.arange(len(weights))
-    camera, point = which % len(cameras), which % len(points)
+    camera, point = observers(data)
     return (
         *(column[camera] for column in cameras.T),
         *(column[point] for column in points.T),

@@ -30,7 +30,7 @@ cdef int *NUMBERS = [cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_INT64, cnp.NPY_BO
 cdef object ndarray = np.ndarray
 
 
-PASS_NAMES = ("dead", "simplify", "reassociate", "roll")
+PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns")
 
 cdef enum:
     NARROWEST = 8        # scalars that are worth an array
@@ -141,13 +141,15 @@ cdef class Trace:
                     status = fad_pass_simplify(&self.trace, &out.trace, strict)
                 elif number == 2:
                     status = fad_pass_reassociate(&self.trace, &out.trace)
+                elif number == 4:
+                    status = fad_pass_columns(&self.trace, &out.trace)
                 else:
                     status = fad_pass_roll(&self.trace, &out.trace, NARROWEST, strict)
             recorder.check(status, name)
         finally:
             recorder.lend(None)
             recorder.close()
-        return out
+        return self if name == "columns" and recorder.tape.count == 0 else out
 
     def discard(self, memory):
         """Give what large blocks it has to `memory` (SpareMemory): this trace is not used again."""

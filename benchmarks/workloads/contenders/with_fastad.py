@@ -16,7 +16,7 @@ def prepare(workload, data, way):
     """Compiled, one-shot, or by lanes."""
     compiled = fad.compile if way != "one-shot" else lambda f: f
     if workload.wanted == "jacobian":
-        return _jacobian_of_numbers(data) if way == "vmap" else _jacobian(data, compiled)
+        return JACOBIANS.get(way, _jacobian)(data)
     objective = workload.objective
     if way == "vmap":
         if workload.name not in LANES:
@@ -39,25 +39,36 @@ def _direction(cost, centroids, points):
     return slope / curvature
 
 
-def _jacobian(data, compiled):
-    blocks = fad.vmap(fad.jacobian(compiled(ba.residual), argnums=(0, 1, 2)))
-    slopes = fad.vmap(fad.grad(compiled(ba.weight_error)))
+def _jacobian(data):
+    camera, point = ba.observers(data)
 
+    @fad.compile
+    def values(cameras, points, weights, features):
+        by_camera, by_point, by_weight = BLOCKS(cameras[camera], points[point], weights, features)
+        rows = np.concatenate([by_camera, by_point, by_weight[:, :, None]], axis=2)
+        return np.concatenate([np.ravel(rows), SLOPES(weights)])
+
+    arguments = (*data.variables, *data.constants)
+    return Called(lambda: [values(*arguments), *ba.pattern(data)], lambda found: found)
+
+
+def _jacobian_of_arrays(data):
     def call():
-        observed = ba.observed(data)
-        return ba.csr(data, *blocks(*observed), slopes(data.variables[2]))
+        return ba.csr(data, *BLOCKS(*ba.observed(data)), SLOPES(data.variables[2]))
 
     return Called(call, lambda found: found)
 
 
 def _jacobian_of_numbers(data):
-    residual = fad.compile(ba.residual_of_numbers)
-    rows = fad.vmap(fad.jacobian(residual, argnums=tuple(range(ba.COLUMNS))))
-    slopes = fad.vmap(fad.grad(fad.compile(ba.weight_error)))
+    rows = fad.vmap(fad.jacobian(ba.residual_of_numbers, argnums=tuple(range(ba.COLUMNS))))
+
+    @fad.compile
+    def values(*columns):
+        first, second = rows(*columns)
+        return np.concatenate([np.ravel(np.stack([*first, *second], 1)), SLOPES(columns[14])])
 
     def call():
-        observed = ba.observed_columns(data)
-        return ba.csr_of_columns(data, rows(*observed), slopes(data.variables[2]))
+        return [values(*ba.observed_columns(data)), *ba.pattern(data)]
 
     return Called(call, lambda found: found)
 
@@ -77,4 +88,7 @@ def _llsq(x, n):
     return 0.5 * np.sum(fad.vmap(llsq.miss, (0, None))(t, x) ** 2)
 
 
+BLOCKS = fad.vmap(fad.jacobian(ba.residual, argnums=(0, 1, 2)))
+SLOPES = fad.vmap(fad.grad(ba.weight_error))
 LANES = {"gmm": _gmm, "kmeans": _kmeans, "llsq": _llsq}
+JACOBIANS = {"one-shot": _jacobian_of_arrays, "vmap": _jacobian_of_numbers}

@@ -46,13 +46,20 @@ def _direction(cost, centroids, points):
 
 
 def _jacobian(data):
-    blocks = jax.jit(jax.vmap(jax.jacrev(ba.residual_in(jnp), argnums=(0, 1, 2))))
-    slopes = jax.jit(jax.vmap(jax.grad(ba.weight_error)))
+    blocks = jax.vmap(jax.jacrev(ba.residual_in(jnp), argnums=(0, 1, 2)))
+    slopes = jax.vmap(jax.grad(ba.weight_error))
+    camera, point = ba.observers(data)
+
+    @jax.jit
+    def values(cameras, points, weights, features):
+        by_camera, by_point, by_weight = blocks(cameras[camera], points[point], weights, features)
+        rows = jnp.concatenate([by_camera, by_point, by_weight[:, :, None]], axis=2)
+        return jnp.concatenate([jnp.ravel(rows), slopes(weights)])
+
+    arguments = [jnp.asarray(each) for each in (*data.variables, *data.constants)]
 
     def call():
-        observed = ba.observed(data)
-        found = [np.asarray(each) for each in jax.block_until_ready(blocks(*observed))]
-        return ba.csr(data, *found, np.asarray(slopes(data.variables[2])))
+        return [np.asarray(jax.block_until_ready(values(*arguments))), *ba.pattern(data)]
 
     return Called(call, lambda found: found)
 
