@@ -896,7 +896,7 @@ static fad_status finish(fad_emitter *e)
 #undef KEEP
     fad_resize(e->tape, inputs.data, inputs.capacity * inputs.item, 0, &ignored);
     fad_resize(e->tape, outputs.data, outputs.capacity * outputs.item, 0, &ignored);
-    p->repeat_bytes = fad_program_repeat_bytes(p);
+    p->room_bytes = fad_program_room_bytes(p);
     p->workspace_bytes = (size_t)((e->top + LINE - 1) & ~(uint64_t)(LINE - 1));
     for (size_t i = 0; status == FAD_OK && i < p->call_count; i++)
         if (p->host.retain)

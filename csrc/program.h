@@ -205,7 +205,7 @@ typedef struct fad_program {
     size_t number_count, guard_count, call_count, call_argument_count, scalar_constant_count, constant_bytes;
     size_t workspace_bytes;         /* without the strips */
     size_t strip_bytes;
-    size_t repeat_bytes;            /* fad_program_repeat_bytes() */
+    size_t room_bytes;              /* fad_program_room_bytes() */
     size_t node_count;              /* of the trace that was lowered */
     bool strict;
 } fad_program;
@@ -214,6 +214,13 @@ enum { FAD_CACHE_LINE = 64 };
 
 /* Room of a run for a REPEAT step of `count` instructions: where they are in the iteration at hand. */
 static inline size_t fad_repeat_bytes(size_t count) { return (count + 1) * (5 + 4 * 2) * sizeof(int64_t); }
+
+/* A sum over a range of more than one strip: totals of 2^k strips for each bit k of `strips`, those of most strips
+ * first. So a sum of n elements rounds each of them about log n times, however long the range. */
+typedef struct {
+    uint64_t strips;
+    double totals[64];
+} fad_sum;
 
 /* Makes the program of a trace (whose nodes are marked as dynamic or not). Guards expect the values that `seen` holds:
  * for each guard the bytes, one after the other, each from a multiple of 8 on. */
@@ -224,8 +231,10 @@ fad_status fad_program_bind(fad_program *program);
 enum { FAD_LEAST_WORK = 1 << 18 };
 /* Finds the regions with so much work that several threads may run, and the turns in them. Again, after a change. */
 fad_status fad_program_turns(fad_program *program, uint64_t least_work);
-/* fad_repeat_bytes() of the longest REPEAT step. */
-size_t fad_program_repeat_bytes(const fad_program *program);
+/* Room of a run for a step alone: fad_repeat_bytes() of REPEAT, a fad_sum for each ADD of a region of several strips. */
+size_t fad_step_room(const fad_program *program, const fad_step *step);
+/* That of the step that needs most. */
+size_t fad_program_room_bytes(const fad_program *program);
 void fad_program_destroy(fad_program *program);
 
 /* Puts the constants into fresh memory of fad_program_bytes() bytes, aligned to a cache line. */

@@ -364,6 +364,7 @@ static const char *check_region(const fad_program *p, const fad_step *step, uint
     REQUIRE(step->n <= (uint64_t)PTRDIFF_MAX / sizeof(double), "its range is too long");
     REQUIRE(step->strip > 0, "its strips have no elements");
     REQUIRE((uint64_t)step->strips * step->strip <= p->strip_bytes / sizeof(double), "its strips have no room");
+    REQUIRE(p->room_bytes >= fad_step_room(p, step), "its sums have no room");
     for (size_t i = step->first; i < *done; i++) {
         fault->at = i;
         fault->part = "instruction";
@@ -398,7 +399,7 @@ static const char *check_repeat(const fad_program *p, const fad_step *step, uint
 {
     CHECK(check_span(step, done, p->repeat_count));
     REQUIRE(step->count > 0 && step->n > 0, "nothing is repeated, or not once");
-    REQUIRE(p->repeat_bytes >= fad_repeat_bytes(step->count), "its instructions have no room");
+    REQUIRE(p->room_bytes >= fad_step_room(p, step), "its instructions have no room");
     for (size_t i = step->first; i < *done; i++) {
         fault->at = i;
         fault->part = "repeated instruction";

@@ -76,6 +76,7 @@ vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
 exec_crew.c: exec.h
+exec_affine.c: exec.h array.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def
