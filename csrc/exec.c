@@ -214,14 +214,15 @@ static fad_status run_region(const machine *m, const fad_step *step, fad_pool *p
 
 /* --- other steps --- */
 
-/* Dense arrays for a step's first `count` arguments, their shapes read from its numbers. */
+/* Arrays for a step's first `count` arguments, dense, their shapes read from its numbers. */
 typedef struct {
     fad_array arrays[3];
     fad_shape shapes[3];
     ptrdiff_t dims[3][FAD_MAX_NDIM], strides[3][FAD_MAX_NDIM];
 } operands;
 
-static void read_operands(const machine *m, const fad_step *step, int count, operands *o)
+/* The numbers after the shapes. */
+static const int64_t *read_operands(const machine *m, const fad_step *step, int count, operands *o)
 {
     const int64_t *numbers = m->program->numbers + step->numbers;
     for (int k = 0; k < count; k++) {
@@ -241,12 +242,16 @@ static void read_operands(const machine *m, const fad_step *step, int count, ope
         fad_array a = {memory(m, &step->arguments[k]), shape, o->strides[k], (uint8_t)step->dtype};
         o->arrays[k] = a;
     }
+    return numbers;
 }
 
 static void run_matmul(const machine *m, const fad_step *step)
 {
     operands o;
-    read_operands(m, step, 3, &o);
+    const int64_t *numbers = read_operands(m, step, 3, &o);
+    for (int k = 0; k < 2 && step->kind == FAD_STEP_MATMUL_VIEWS; k++)
+        for (uint32_t d = 0; d < o.shapes[k].ndim; d++)
+            o.strides[k][d] = (ptrdiff_t)*numbers++;
     fad_matmul(m->program->loops, &o.arrays[2], &o.arrays[0], &o.arrays[1]);
 }
 
@@ -328,6 +333,7 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool 
             memset(memory(&m, &step->arguments[0]), 0, step->n);
             break;
         case FAD_STEP_MATMUL:
+        case FAD_STEP_MATMUL_VIEWS:
             run_matmul(&m, step);
             break;
         case FAD_STEP_CUMSUM:

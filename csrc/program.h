@@ -125,6 +125,7 @@ typedef enum {
     FAD_STEP_REPEAT,     /* `n` times the repeated instructions, each time at the next places */
     FAD_STEP_ZERO,       /* zeros: one argument, `n` bytes */
     FAD_STEP_MATMUL,     /* stacks of matrices: x, y, result */
+    FAD_STEP_MATMUL_VIEWS, /* the same; x and y are strided */
     FAD_STEP_CUMSUM,
     FAD_STEP_EXTREMUM,   /* MAX_TO (`first` is 1) or MIN_TO: operand, result */
     FAD_STEP_SUM,        /* SUM_TO in the order of the recording: operand, result */
@@ -140,7 +141,7 @@ typedef struct {
     uint64_t n;             /* length of the range; of REPEAT: iterations; of ZERO: bytes */
     uint32_t strip;         /* elements a strip */
     uint32_t strips;        /* temporaries */
-    uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM, SUM: shapes and strides */
+    uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM, SUM: shapes and strides (in elements) */
     uint32_t unused;
     fad_argument arguments[3];
 } fad_step;
