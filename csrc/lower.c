@@ -986,6 +986,8 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
     if (status == FAD_OK)
         status = lower_all(&l);
     if (status == FAD_OK)
+        status = fad_lower_place(&l);
+    if (status == FAD_OK)
         status = order_regions(&l, &order);
     if (status == FAD_OK) {
         program = tape->allocator.resize(tape->allocator.context, NULL, 0, sizeof *program);

@@ -87,6 +87,9 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
                      void *context);
 fad_status fad_lower_grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *capacity);
 
+/* lower_place.c: what one later region alone reads is computed there, and never in memory. */
+fad_status fad_lower_place(fad_lowering *l);
+
 /* lower_fuse.c: shortens a region's instructions, whose strips are numbered as they are made (0 .. strips-1), and gives
  * how many are left. `room`: for two uint32_t a strip. */
 size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, void *room);

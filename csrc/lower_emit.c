@@ -675,7 +675,7 @@ static fad_status emit_region(fad_emitter *e, const fad_region *r)
     size_t bytes = (size_t)step.strips * step.strip * sizeof(double);
     if (bytes > e->program->strip_bytes)
         e->program->strip_bytes = bytes;
-    if (r->n)
+    if (r->n && step.count)
         return fad_emit_push(e, &e->steps, &step);
     e->instructions.count = e->first_instruction; /* of no elements: nothing to do */
     return FAD_OK;
@@ -938,6 +938,8 @@ static fad_status emit_all(fad_emitter *e, const uint32_t *order, const char *se
     for (size_t i = 0; i < l->region_count; i++) {
         const fad_region *r = &l->regions[order[i]];
         e->region = order[i];
+        if (r->first == FAD_NO_INDEX) /* all of it is computed elsewhere */
+            continue;
         if (r->kind != FAD_STEP_SCALARS)
             for (uint32_t k = r->first; k != FAD_NO_INDEX; k = l->items[k].next)
                 e->time++;
