@@ -51,6 +51,7 @@ pass_choices.c:  pass.h try.h
 pass_shapes.c:   pass.h record.h try.h
 pass_views.c:    pass.h record.h update.h try.h
 pass_strided.c:  pass.h record.h try.h
+pass_transposes.c:  pass.h record.h try.h
 pass_elements.c: pass.h record.h try.h
 pass_simplify.c: pass.h record.h try.h
 pool.h:
