@@ -40,11 +40,25 @@ static void walk(const fad_machine *m, const fad_affine *affine, char *memory_, 
     }
 }
 
+#define FILL(NAME, T)                                            \
+    FAD_SIMD static void NAME(T *to, ptrdiff_t count, T value)   \
+    {                                                            \
+        for (ptrdiff_t i = 0; i < count; i++)                    \
+            to[i] = value;                                       \
+    }
+FILL(fill_int64_t, int64_t)
+FILL(fill_int32_t, int32_t)
+FILL(fill_uint8_t, uint8_t)
+
 #define COPY(NAME, T, TO, TO_STEP, FROM, FROM_STEP)                                                      \
     static void NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count)           \
     {                                                                                                    \
         if (TO_STEP == (ptrdiff_t)sizeof(T) && FROM_STEP == (ptrdiff_t)sizeof(T)) {                      \
             memcpy(TO, FROM, (size_t)count * sizeof(T));                                                 \
+            return;                                                                                      \
+        }                                                                                                \
+        if (TO_STEP == (ptrdiff_t)sizeof(T) && FROM_STEP == 0) {                                         \
+            fill_##T((T *)TO, count, *(const T *)FROM);                                                  \
             return;                                                                                      \
         }                                                                                                \
         for (ptrdiff_t i = 0; i < count; i++)                                                            \
