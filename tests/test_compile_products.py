@@ -25,7 +25,11 @@ PRODUCTS = {
     "one number": (lambda a, b: a[1:2, 1:2] @ b[:1, 2:3].T, (3, 3), (3, 3)),
     "a vector": (lambda a, b: a.T @ b[:, 0], (4, 3), (4, 2)),
     "stacks": (lambda a, b: np.swapaxes(a, 1, 2) @ b, (2, 3, 4), (2, 3, 5)),
-    "stacks along the last axis": (lambda a, b: np.moveaxis(a, 2, 0) @ np.moveaxis(b, 1, 0), (3, 4, 2), (4, 2, 5)),
+    "stacks along the last axis": (
+        lambda a, b: np.moveaxis(a, 2, 0) @ np.moveaxis(b, 1, 0),
+        (3, 4, 2),
+        (4, 2, 5),
+    ),
     "a stack and a matrix": (lambda a, b: np.swapaxes(a, 0, 1) @ b.T, (3, 2, 4), (5, 4)),
     "stacks of stacks": (lambda a, b: a.transpose(1, 0, 3, 2) @ b, (2, 3, 4, 5), (1, 2, 4, 2)),
     "repeated": (lambda a, b: np.broadcast_to(a[0], (3, 4)) @ b, (2, 4), (4, 5)),

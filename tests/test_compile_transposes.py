@@ -22,16 +22,25 @@ FUNCTIONS = {
     "a row that is computed": (lambda a, b, c: np.sum(a.T * np.sum(b, axis=1), axis=0), True),
     "a column": (lambda a, b, c: np.sum(a.T / np.exp(np.sum(b, axis=0))[:, None], axis=0), False),
     "an array in order": (lambda a, b, c: a.T * np.reshape(b, (3, 4)), False),
-    "an array in another order": (lambda a, b, c: np.sum(np.moveaxis(c, 0, 2) * c.transpose(1, 2, 0)[:, :, ::-1]), False),
+    "an array in another order": (
+        lambda a, b, c: np.sum(np.moveaxis(c, 0, 2) * c.transpose(1, 2, 0)[:, :, ::-1]),
+        False,
+    ),
     "a mask": (lambda a, b, c: np.where(a.T > b.T, a.T, 0.5), False),
     "a constant mask": (lambda a, b, c: np.sum(np.where(MASK, a.T, b.T), axis=1), False),
     "largest": (lambda a, b, c: np.max(np.sin(a.T), axis=1), True),
     "smallest": (lambda a, b, c: np.min(np.cos(a.T) - b.T, axis=0), True),
-    "logsumexp": (lambda a, b, c: np.log(np.sum(np.exp(a.T - np.max(a.T, axis=1)[:, None]), axis=1)), True),
+    "logsumexp": (
+        lambda a, b, c: np.log(np.sum(np.exp(a.T - np.max(a.T, axis=1)[:, None]), axis=1)),
+        True,
+    ),
     "three axes": (lambda a, b, c: np.sum(np.sin(c.transpose(2, 0, 1)), axis=2), False),
     "back again": (lambda a, b, c: np.sin(np.cos(a.T).T) + b, True),
     "axes of one": (lambda a, b, c: np.sin(c[:1].transpose(2, 0, 1))[:, 0] * b.T, False),
-    "new axes": (lambda a, b, c: np.sum(np.sin(a.T)[:, None, :] * c.transpose(2, 0, 1), axis=(0, 1)), False),
+    "new axes": (
+        lambda a, b, c: np.sum(np.sin(a.T)[:, None, :] * c.transpose(2, 0, 1), axis=(0, 1)),
+        False,
+    ),
     "into a product": (lambda a, b, c: np.exp(a.T) @ b, True),
     "nothing": (lambda a, b, c: np.sin(a[:, 3:].T) + 1.0, True),
     "a sum of three": (lambda a, b, c: np.sum(a.T + b.T + np.sin(a).T, axis=0), True),
@@ -73,7 +82,10 @@ def test_gradients_of_the_value(name):
     arguments = drawn()
     for k, gradient in enumerate(fad.grad(scalar, argnums=(0, 1, 2))(*arguments)):
         direction = rng.normal(size=arguments[k].shape)
-        moved = [[*arguments[:k], arguments[k] + h * direction, *arguments[k + 1 :]] for h in (-1e-6, 1e-6)]
+        moved = [
+            [*arguments[:k], arguments[k] + h * direction, *arguments[k + 1 :]]
+            for h in (-1e-6, 1e-6)
+        ]
         slope = (scalar(*moved[1]) - scalar(*moved[0])) / 2e-6
         assert np.sum(gradient * direction) == pytest.approx(slope, rel=1e-6, abs=1e-8)
 

@@ -1,4 +1,4 @@
-"""Sums in compiled programs: good to a few units however long they are, on any number of threads."""
+"""Sums in compiled programs: good to a few units in the last place, on any number of threads."""
 
 import math
 
@@ -35,7 +35,9 @@ def test_of_all_elements(n, dtype):
 
 
 @pytest.mark.parametrize("dtype", (np.float64, np.float32))
-@pytest.mark.parametrize("shape", ((3, 333_331), (2, 1024), (7, 1025), (1000, 1000), (5, 1), (2, 3, 50_000)))
+@pytest.mark.parametrize(
+    "shape", ((3, 333_331), (2, 1024), (7, 1025), (1000, 1000), (5, 1), (2, 3, 50_000))
+)
 def test_of_rows(shape, dtype):
     totals = fad.compile(lambda x: np.sum(2 * x, axis=-1))
     for x in (equal(shape, dtype), positive(shape, dtype)):
