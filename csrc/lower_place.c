@@ -46,16 +46,19 @@ static void note_item(placing *p, const fad_item *item)
         p->reader[l->root[fad_lower_step_operand(l, item->node, l->tape->nodes[item->node].a)]] = ANYBODY;
 }
 
+/* Scalars read arrays by what they load. */
 static void note_items(placing *p)
 {
     fad_lowering *l = p->l;
-    for (p->region = 0; p->region < l->region_count; p->region++)
+    for (p->region = 0; p->region < l->region_count; p->region++) {
+        bool scalars = l->regions[p->region].kind == FAD_STEP_SCALARS;
         for (uint32_t i = l->regions[p->region].first; i != FAD_NO_INDEX; i = l->items[i].next) {
             if (is_array_of_region(l, &l->items[i]))
                 p->item[l->items[i].node] = i;
-            else
+            else if (!scalars || l->items[i].kind == FAD_ITEM_LOAD)
                 note_item(p, &l->items[i]);
         }
+    }
 }
 
 /* Whether no operand has to go to memory for it: what others of the same region read as it is made. */
@@ -130,6 +133,11 @@ fad_status fad_lower_place(fad_lowering *l)
 {
     fad_status status = FAD_OK;
     placing p = {.l = l};
+    size_t regions = 0;
+    for (size_t i = 0; i < l->region_count; i++)
+        regions += l->regions[i].kind == FAD_STEP_REGION;
+    if (regions < 2)
+        return FAD_OK;
     p.reader = fad_arena_alloc(l->tape, &l->arena, (l->room + 1) * sizeof *p.reader, &status);
     p.item = p.reader ? fad_arena_alloc(l->tape, &l->arena, (l->count + 1) * sizeof *p.item, &status) : NULL;
     p.moved = p.item ? fad_arena_alloc(l->tape, &l->arena, l->count + 1, &status) : NULL;
