@@ -10,110 +10,6 @@ enum { MOST_BASES = 64, MOST_OPERANDS = 1024, CACHE_LINE = 64, LONG_REGION = 1 <
 
 static char *memory(const machine *m, const fad_argument *a) { return m->bases[a->base] + a->offset; }
 
-/* --- a run of elements at affine places --- */
-
-typedef void (*affine_body)(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count);
-
-/* Calls `body` for the stretches of the elements from flat index `start` on. */
-static void walk(const machine *m, const fad_affine *affine, char *memory_, uint64_t start, uint64_t count, char *run,
-                 ptrdiff_t run_step, affine_body body)
-{
-    const int64_t *dims = m->program->numbers + affine->first, *steps = dims + affine->ndim;
-    uint32_t inner = affine->ndim - 1;
-    if (inner == 0) {
-        body(memory_ + (ptrdiff_t)start * steps[0], (ptrdiff_t)steps[0], run, run_step, (ptrdiff_t)count);
-        return;
-    }
-    int64_t index[FAD_MAX_NDIM];
-    uint64_t rest = start;
-    for (uint32_t d = inner + 1; d-- > 0;) {
-        index[d] = (int64_t)(rest % (uint64_t)dims[d]);
-        rest /= (uint64_t)dims[d];
-        memory_ += index[d] * steps[d];
-    }
-    while (count) {
-        uint64_t n = (uint64_t)(dims[inner] - index[inner]);
-        if (n > count)
-            n = count;
-        body(memory_, (ptrdiff_t)steps[inner], run, run_step, (ptrdiff_t)n);
-        count -= n;
-        run += (ptrdiff_t)n * run_step;
-        memory_ -= index[inner] * steps[inner];
-        index[inner] = 0;
-        for (uint32_t d = inner; d-- > 0;) {
-            memory_ += steps[d];
-            if (++index[d] < dims[d])
-                break;
-            memory_ -= steps[d] * dims[d];
-            index[d] = 0;
-        }
-    }
-}
-
-#define COPY(NAME, T, TO, TO_STEP, FROM, FROM_STEP)                                                      \
-    static void NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count)           \
-    {                                                                                                    \
-        if (TO_STEP == (ptrdiff_t)sizeof(T) && FROM_STEP == (ptrdiff_t)sizeof(T)) {                      \
-            memcpy(TO, FROM, (size_t)count * sizeof(T));                                                 \
-            return;                                                                                      \
-        }                                                                                                \
-        for (ptrdiff_t i = 0; i < count; i++)                                                            \
-            *(T *)(TO + i * TO_STEP) = *(const T *)(FROM + i * FROM_STEP);                               \
-    }
-COPY(load_8, int64_t, run, run_step, at, step)
-COPY(load_4, int32_t, run, run_step, at, step)
-COPY(load_1, uint8_t, run, run_step, at, step)
-COPY(store_8, int64_t, at, step, run, run_step)
-COPY(store_4, int32_t, at, step, run, run_step)
-COPY(store_1, uint8_t, at, step, run, run_step)
-
-/* Sums keep eight partial sums: in fixed order, and good to a few units however long the run. */
-#define ADD_RUN(NAME, T)                                                                                  \
-    FAD_SIMD static T sum_##NAME(const T *x, ptrdiff_t count)                                             \
-    {                                                                                                     \
-        enum { LANES = 32 };                                                                              \
-        T part[LANES] = {0}, rest = 0;                                                                    \
-        ptrdiff_t i = 0;                                                                                  \
-        for (; i + LANES <= count; i += LANES)                                                            \
-            for (int k = 0; k < LANES; k++)                                                               \
-                part[k] += x[i + k];                                                                      \
-        for (; i < count; i++)                                                                            \
-            rest += x[i];                                                                                 \
-        for (int half = LANES / 2; half; half /= 2)                                                       \
-            for (int k = 0; k < half; k++)                                                                \
-                part[k] += part[k + half];                                                                \
-        return part[0] + rest;                                                                            \
-    }                                                                                                     \
-    FAD_SIMD static void add_dense_##NAME(T *restrict to, const T *restrict x, ptrdiff_t count)           \
-    {                                                                                                     \
-        for (ptrdiff_t i = 0; i < count; i++)                                                             \
-            to[i] += x[i];                                                                                \
-    }                                                                                                     \
-    static void add_##NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count)      \
-    {                                                                                                     \
-        const ptrdiff_t size = sizeof(T);                                                                 \
-        if (step == 0 && run_step == size) {                                                              \
-            *(T *)at += sum_##NAME((const T *)run, count);                                                \
-        } else if (step == size && run_step == size) {                                                    \
-            add_dense_##NAME((T *)at, (const T *)run, count);                                             \
-        } else {                                                                                          \
-            for (ptrdiff_t i = 0; i < count; i++)                                                         \
-                *(T *)(at + i * step) += *(const T *)(run + i * run_step);                                \
-        }                                                                                                 \
-    }
-ADD_RUN(f64, double)
-ADD_RUN(f32, float)
-
-static affine_body body_of(int code, int dtype)
-{
-    size_t size = fad_itemsize(dtype);
-    if (code == FAD_DO_ADD)
-        return dtype == FAD_F64 ? add_f64 : add_f32;
-    if (code == FAD_DO_LOAD)
-        return size == 8 ? load_8 : size == 4 ? load_4 : load_1;
-    return size == 8 ? store_8 : size == 4 ? store_4 : store_1;
-}
-
 /* --- indexed places --- */
 
 #define INDEXED(T, STATEMENT)                                                   \
@@ -191,6 +87,7 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
     const fad_bound_loop *bound = m->program->bound + step->first;
     const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
     size_t strip_bytes = (size_t)step->strip * sizeof(double);
+    fad_sum *sum = (fad_sum *)(void *)m->room;
     for (; i < end; i++, bound++) {
         if (turn && turn->awaits && !fad_await_turn(crew, turn->awaits, start / step->strip))
             return FAD_BAD_OPERAND;
@@ -223,13 +120,11 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
                 convert(data[1], steps[1], i->arguments[1].dtype, data[0], steps[0], i->arguments[0].dtype, count);
             break;
         case FAD_DO_LOAD:
-            walk(m, &m->program->affines[i->affine], memory(m, &i->arguments[0]), start, count, data[1], steps[1],
-                 body_of(i->code, i->dtype));
-            break;
         case FAD_DO_STORE:
+            fad_run_affine(m, i, start, count, data[1], steps[1]);
+            break;
         case FAD_DO_ADD:
-            walk(m, &m->program->affines[i->affine], memory(m, &i->arguments[0]), start, count, data[1], steps[1],
-                 body_of(i->code, i->dtype));
+            fad_run_sum(m, step, i, start, count, data[1], steps[1], sum++);
             break;
         case FAD_DO_GATHER:
         case FAD_DO_PUT:
@@ -319,14 +214,15 @@ static fad_status run_region(const machine *m, const fad_step *step, fad_pool *p
 
 /* --- other steps --- */
 
-/* Dense arrays for a step's first `count` arguments, their shapes read from its numbers. */
+/* Arrays for a step's first `count` arguments, dense, their shapes read from its numbers. */
 typedef struct {
     fad_array arrays[3];
     fad_shape shapes[3];
     ptrdiff_t dims[3][FAD_MAX_NDIM], strides[3][FAD_MAX_NDIM];
 } operands;
 
-static void read_operands(const machine *m, const fad_step *step, int count, operands *o)
+/* The numbers after the shapes. */
+static const int64_t *read_operands(const machine *m, const fad_step *step, int count, operands *o)
 {
     const int64_t *numbers = m->program->numbers + step->numbers;
     for (int k = 0; k < count; k++) {
@@ -346,12 +242,16 @@ static void read_operands(const machine *m, const fad_step *step, int count, ope
         fad_array a = {memory(m, &step->arguments[k]), shape, o->strides[k], (uint8_t)step->dtype};
         o->arrays[k] = a;
     }
+    return numbers;
 }
 
 static void run_matmul(const machine *m, const fad_step *step)
 {
     operands o;
-    read_operands(m, step, 3, &o);
+    const int64_t *numbers = read_operands(m, step, 3, &o);
+    for (int k = 0; k < 2 && step->kind == FAD_STEP_MATMUL_VIEWS; k++)
+        for (uint32_t d = 0; d < o.shapes[k].ndim; d++)
+            o.strides[k][d] = (ptrdiff_t)*numbers++;
     fad_matmul(m->program->loops, &o.arrays[2], &o.arrays[0], &o.arrays[1]);
 }
 
@@ -411,7 +311,8 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool 
 {
     fad_status status = FAD_OK;
     *failed = p->guard_count;
-    machine m = {p, bases, bases[FAD_IN_WORKSPACE] + p->workspace_bytes};
+    char *strips = bases[FAD_IN_WORKSPACE] + p->workspace_bytes;
+    machine m = {p, bases, strips, strips + p->strip_bytes};
     for (size_t i = 0; i < p->step_count && status == FAD_OK; i++) {
         const fad_step *step = &p->steps[i];
         switch (step->kind) {
@@ -426,12 +327,13 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool 
                            (double *)bases[FAD_IN_WORKSPACE]);
             break;
         case FAD_STEP_REPEAT:
-            status = fad_run_repeat(p->repeats + step->first, step->count, step->n, bases, m.strips + p->strip_bytes);
+            status = fad_run_repeat(p->repeats + step->first, step->count, step->n, bases, m.room);
             break;
         case FAD_STEP_ZERO:
             memset(memory(&m, &step->arguments[0]), 0, step->n);
             break;
         case FAD_STEP_MATMUL:
+        case FAD_STEP_MATMUL_VIEWS:
             run_matmul(&m, step);
             break;
         case FAD_STEP_CUMSUM:
@@ -477,7 +379,7 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
     poison(p, workspace);
     if (count > MOST_BASES) /* room for them is part of the workspace */
-        bases = (char **)(workspace + p->workspace_bytes + p->strip_bytes + p->repeat_bytes);
+        bases = (char **)(workspace + p->workspace_bytes + p->strip_bytes + p->room_bytes);
     bases[FAD_IN_WORKSPACE] = workspace;
     bases[FAD_IN_CONSTANTS] = p->constants;
     for (size_t i = 0; i < p->input_count; i++)
@@ -490,7 +392,7 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
 size_t fad_program_bytes(const fad_program *p)
 {
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
-    return p->workspace_bytes + p->strip_bytes + p->repeat_bytes + (count > MOST_BASES ? count * sizeof(char *) : 0) +
+    return p->workspace_bytes + p->strip_bytes + p->room_bytes + (count > MOST_BASES ? count * sizeof(char *) : 0) +
            FAD_CACHE_LINE;
 }
 

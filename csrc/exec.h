@@ -8,6 +8,7 @@ typedef struct {
     const fad_program *program;
     char *const *bases;       /* memory by base */
     char *strips;             /* of this thread */
+    char *room;               /* of the step at hand, for all threads: fad_step_room() */
 } fad_machine;
 
 /* The threads that run the strips of a region together. */
@@ -15,6 +16,13 @@ typedef struct fad_crew fad_crew;
 
 /* exec.c: runs a strip of a region: elements from `start` on. With others in turn where there is a `crew`. */
 fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count);
+
+/* exec_affine.c: LOAD or STORE of a strip; `run`: its operand or result, from element `start` on. */
+void fad_run_affine(const fad_machine *m, const fad_instruction *i, uint64_t start, uint64_t count, char *run,
+                    ptrdiff_t run_step);
+/* ADD of a strip. `sum` is what strips before have left of the row that goes on. */
+void fad_run_sum(const fad_machine *m, const fad_step *step, const fad_instruction *i, uint64_t start, uint64_t count,
+                 char *run, ptrdiff_t run_step, fad_sum *sum);
 
 enum { FAD_MOST_STREAMS = 8 };
 

@@ -20,8 +20,10 @@ enum { LANES = 32 };
             for (i = LANES; i + LANES <= count; i += LANES)                                 \
                 for (int k = 0; k < LANES; k++)                                             \
                     part[k] = BETTER(x[i + k], part[k]) ? x[i + k] : part[k];               \
-            for (int k = 0; k < LANES; k++)                                                 \
-                best = BETTER(part[k], best) ? part[k] : best;                              \
+            for (int half = LANES / 2; half; half /= 2)                                     \
+                for (int k = 0; k < half; k++)                                              \
+                    part[k] = BETTER(part[k + half], part[k]) ? part[k + half] : part[k];   \
+            best = BETTER(part[0], best) ? part[0] : best;                                  \
         }                                                                                   \
         for (; i < count; i++)                                                              \
             best = BETTER(x[i], best) ? x[i] : best;                                        \

@@ -122,6 +122,41 @@ KERNEL(sub_mul_f32, float, z - x * y)
 #include "ops.def"
 #undef OP
 
+/* --- choices --- */
+
+#define CHOICE(Y, Z)                                   \
+    _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++) \
+        out[i] = which[i] ? (Y) : (Z)
+
+#define SELECT_KERNEL(NAME, T)                                                                         \
+    FAD_SIMD static void NAME(char **args, const ptrdiff_t *count, const ptrdiff_t *steps, void *data) \
+    {                                                                                                  \
+        (void)data;                                                                                    \
+        const ptrdiff_t size = sizeof(T), n = *count;                                                  \
+        const uint8_t *which = (const uint8_t *)args[0];                                               \
+        const T *ys = (const T *)args[1], *zs = (const T *)args[2];                                    \
+        T *out = (T *)args[3];                                                                         \
+        const bool y_runs = steps[1] == size, z_runs = steps[2] == size;                               \
+        const T y = n ? *ys : 0, z = n ? *zs : 0;                                                      \
+        if (steps[0] == 0) {                                                                           \
+            const bool first = n && *which;                                                            \
+            const T *from = first ? ys : zs;                                                           \
+            const ptrdiff_t step = first ? y_runs : z_runs;                                            \
+            for (ptrdiff_t i = 0; i < n; i++)                                                          \
+                out[i] = from[i * step];                                                               \
+        } else if (y_runs && z_runs) {                                                                 \
+            CHOICE(ys[i], zs[i]);                                                                      \
+        } else if (y_runs) {                                                                           \
+            CHOICE(ys[i], z);                                                                          \
+        } else if (z_runs) {                                                                           \
+            CHOICE(y, zs[i]);                                                                          \
+        } else {                                                                                       \
+            CHOICE(y, z);                                                                              \
+        }                                                                                              \
+    }
+SELECT_KERNEL(select_f64, double)
+SELECT_KERNEL(select_f32, float)
+
 static fad_loop arithmetic_loop(int op)
 {
 #define CASE_1(NAME) return NAME##_f64;
@@ -148,9 +183,10 @@ static fad_loop arithmetic_loop(int op)
 
 bool fad_own_loop(int op, int dtype, bool strict, fad_bound_loop *out)
 {
-    if (dtype != FAD_F64)
+    fad_loop loop = op == FAD_SELECT && fad_is_float(dtype) ? (dtype == FAD_F64 ? select_f64 : select_f32) : NULL;
+    if (dtype != FAD_F64 && !loop)
         return false;
-    fad_loop loop = arithmetic_loop(op);
+    loop = loop ? loop : arithmetic_loop(op);
     if (loop) {
         out->loop = loop;
         out->data = NULL;

@@ -42,6 +42,28 @@ bool fad_lower_is_dense(const fad_lowering *l, uint32_t node)
     return is_dense(fad_lower_shape(l, node), fad_lower_window(l, node).strides);
 }
 
+/* An axis of one element has whatever stride suits. */
+bool fad_lower_matrices(const fad_lowering *l, uint32_t node, ptrdiff_t *strides)
+{
+    const fad_shape *shape = fad_lower_shape(l, node);
+    size_t last = shape->ndim - 1;
+    ptrdiff_t rows = shape->dims[last - 1], columns = shape->dims[last];
+    memcpy(strides, fad_lower_window(l, node).strides, shape->ndim * sizeof *strides);
+    if (columns == 1)
+        strides[last] = 1;
+    else if (rows == 1)
+        strides[last - 1] = strides[last] == 1 ? columns : 1;
+    return (strides[last] == 1 && strides[last - 1] >= columns) || (strides[last - 1] == 1 && strides[last] >= rows);
+}
+
+uint32_t fad_lower_step_operand(const fad_lowering *l, uint32_t node, uint32_t p)
+{
+    ptrdiff_t strides[FAD_MAX_NDIM];
+    if (l->dense[p] == FAD_NO_INDEX || (l->tape->nodes[node].op == FAD_MATMUL && fad_lower_matrices(l, p, strides)))
+        return p;
+    return l->dense[p];
+}
+
 static bool is_whole(const fad_lowering *l, uint32_t node)
 {
     return l->window[node] == FAD_NO_INDEX ||
@@ -102,7 +124,7 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
         for (size_t k = 0; (p = fad_parent(l->tape, item->node, k)) != FAD_NODE_NONE; k++)
         {
             bool dense = item->kind == FAD_ITEM_STEP || (l->tape->nodes[item->node].op == FAD_GATHER && k == 0);
-            visit(context, dense && l->dense[p] != FAD_NO_INDEX ? l->dense[p] : p);
+            visit(context, dense ? fad_lower_step_operand(l, item->node, p) : p);
         }
         break;
     case FAD_ITEM_ZERO:
@@ -646,8 +668,10 @@ static fad_status lower_in_region(fad_lowering *l, uint32_t node)
 static fad_status lower_step(fad_lowering *l, uint32_t node, int kind)
 {
     uint32_t p, stage = earliest(l, node);
+    ptrdiff_t strides[FAD_MAX_NDIM];
     for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
-        TRY(make_dense(l, p, &p));
+        if (kind != FAD_STEP_MATMUL || !fad_lower_matrices(l, p, strides))
+            TRY(make_dense(l, p, &p));
         stage = later(stage, readable_at(l, p, ANYWHERE, false));
     }
     l->root[node] = node;
@@ -986,6 +1010,8 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
     fad_program *program = NULL;
     if (status == FAD_OK)
         status = lower_all(&l);
+    if (status == FAD_OK)
+        status = fad_lower_place(&l);
     if (status == FAD_OK)
         status = order_regions(&l, &order);
     if (status == FAD_OK) {

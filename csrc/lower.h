@@ -77,12 +77,19 @@ int fad_lower_dtype(const fad_lowering *l, uint32_t node);
 bool fad_lower_is_array(const fad_lowering *l, uint32_t node);
 fad_window fad_lower_window(const fad_lowering *l, uint32_t node);
 bool fad_lower_is_dense(const fad_lowering *l, uint32_t node);
+/* What step `node` reads as its operand `p`: a dense copy where there is one, or `p`. */
+uint32_t fad_lower_step_operand(const fad_lowering *l, uint32_t node, uint32_t p);
+/* Strides of the matrices of `node` as BLAS takes them. False: it does not, neither rows nor columns are contiguous. */
+bool fad_lower_matrices(const fad_lowering *l, uint32_t node, ptrdiff_t *strides);
 /* What a scalar instruction for `node` computes: its op, or that of a product fused with the sum that reads it. */
 int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands, size_t *count);
 /* Calls visit(context, node) for everything that an item reads. */
 void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
                      void *context);
 fad_status fad_lower_grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *capacity);
+
+/* lower_place.c: what one later region alone reads is computed there, and never in memory. */
+fad_status fad_lower_place(fad_lowering *l);
 
 /* lower_fuse.c: shortens a region's instructions, whose strips are numbered as they are made (0 .. strips-1), and gives
  * how many are left. `room`: for two uint32_t a strip. */

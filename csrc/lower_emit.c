@@ -706,33 +706,57 @@ static fad_status push_shape(fad_emitter *e, const fad_shape *shape)
     return FAD_OK;
 }
 
-static fad_argument dense_memory(const fad_emitter *e, uint32_t node)
+/* Where step `node` has its array `p`, operand or result. */
+static fad_argument step_memory(const fad_emitter *e, uint32_t node, uint32_t p)
 {
-    uint32_t at = e->l->dense[node] != FAD_NO_INDEX ? e->l->dense[node] : node;
+    uint32_t at = fad_lower_step_operand(e->l, node, p);
     return fad_emit_memory(e, e->l->root[at], fad_lower_window(e->l, at).offset);
 }
 
-/* A step over dense arrays, the last of them its result. numbers: ndim, then the dims, of each in turn. */
+/* A step over arrays, the last of them its result. numbers: ndim, then the dims, of each in turn. */
 static fad_status emit_arrays(fad_emitter *e, fad_step *step, int count, const uint32_t *arrays)
 {
     TRY(fad_emit_make_room(e, arrays[count - 1]));
     for (int k = 0; k < count; k++) {
         const fad_shape *shape = fad_lower_shape(e->l, arrays[k]);
         int64_t ndim = shape->ndim;
-        step->arguments[k] = dense_memory(e, arrays[k]);
+        step->arguments[k] = step_memory(e, arrays[count - 1], arrays[k]);
         TRY(fad_emit_push(e, &e->numbers, &ndim));
         TRY(push_shape(e, shape));
     }
-    return fad_emit_push(e, &e->steps, step);
+    return FAD_OK;
 }
 
+static bool is_dense(const fad_emitter *e, uint32_t node, uint32_t p)
+{
+    return fad_lower_is_dense(e->l, fad_lower_step_operand(e->l, node, p));
+}
+
+static fad_status push_matrices(fad_emitter *e, uint32_t node)
+{
+    ptrdiff_t strides[FAD_MAX_NDIM];
+    fad_lower_matrices(e->l, node, strides);
+    for (size_t i = 0; i < fad_lower_shape(e->l, node)->ndim; i++) {
+        int64_t stride = strides[i];
+        TRY(fad_emit_push(e, &e->numbers, &stride));
+    }
+    return FAD_OK;
+}
+
+/* Operands that are not dense are followed by their strides, of x and then of y. */
 static fad_status emit_matmul(fad_emitter *e, uint32_t node)
 {
     const fad_node *n = &e->tape->nodes[node];
     uint32_t arrays[3] = {n->a, n->b, node};
     fad_step step = {.kind = FAD_STEP_MATMUL, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .numbers = (uint32_t)e->numbers.count};
-    return emit_arrays(e, &step, 3, arrays);
+    TRY(emit_arrays(e, &step, 3, arrays));
+    if (!is_dense(e, node, n->a) || !is_dense(e, node, n->b)) {
+        step.kind = FAD_STEP_MATMUL_VIEWS;
+        for (int k = 0; k < 2; k++)
+            TRY(push_matrices(e, fad_lower_step_operand(e->l, node, arrays[k])));
+    }
+    return fad_emit_push(e, &e->steps, &step);
 }
 
 /* numbers: elements before the axis, along it, after it; whether backwards. */
@@ -747,7 +771,7 @@ static fad_status emit_cumsum(fad_emitter *e, uint32_t node)
     fad_step step = {.kind = FAD_STEP_CUMSUM, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .numbers = (uint32_t)e->numbers.count};
     TRY(fad_emit_make_room(e, node));
-    step.arguments[0] = dense_memory(e, n->a);
+    step.arguments[0] = step_memory(e, node, n->a);
     step.arguments[1] = fad_emit_memory(e, node, 0);
     for (int i = 0; i < 4; i++)
         TRY(fad_emit_push(e, &e->numbers, &numbers[i]));
@@ -760,7 +784,8 @@ static fad_status emit_reduction(fad_emitter *e, uint32_t node, int kind)
     uint32_t arrays[2] = {e->tape->nodes[node].a, node};
     fad_step step = {.kind = (uint16_t)kind, .dtype = (uint16_t)fad_lower_dtype(e->l, node),
                      .first = e->tape->nodes[node].op == FAD_MAX_TO, .numbers = (uint32_t)e->numbers.count};
-    return emit_arrays(e, &step, 2, arrays);
+    TRY(emit_arrays(e, &step, 2, arrays));
+    return fad_emit_push(e, &e->steps, &step);
 }
 
 static fad_status new_form(fad_emitter *e, uint32_t node, fad_form *out)
@@ -782,7 +807,7 @@ static fad_status emit_call(fad_emitter *e, uint32_t node)
         fad_form form;
         if (k >= custom->count)
             TRY(fad_emit_make_room(e, at));
-        fad_argument a = dense_memory(e, at);
+        fad_argument a = step_memory(e, node, at);
         TRY(fad_emit_push(e, &e->call_arguments, &a));
         TRY(new_form(e, at, &form));
         TRY(fad_emit_push(e, &e->call_forms, &form));
@@ -910,7 +935,7 @@ static fad_status finish(fad_emitter *e)
 #undef KEEP
     fad_resize(e->tape, inputs.data, inputs.capacity * inputs.item, 0, &ignored);
     fad_resize(e->tape, outputs.data, outputs.capacity * outputs.item, 0, &ignored);
-    p->repeat_bytes = fad_program_repeat_bytes(p);
+    p->room_bytes = fad_program_room_bytes(p);
     p->workspace_bytes = (size_t)((e->top + LINE - 1) & ~(uint64_t)(LINE - 1));
     for (size_t i = 0; status == FAD_OK && i < p->call_count; i++)
         if (p->host.retain)
@@ -927,6 +952,8 @@ static fad_status emit_all(fad_emitter *e, const uint32_t *order, const char *se
     for (size_t i = 0; i < l->region_count; i++) {
         const fad_region *r = &l->regions[order[i]];
         e->region = order[i];
+        if (r->first == FAD_NO_INDEX) /* all of it is computed elsewhere */
+            continue;
         if (r->kind != FAD_STEP_SCALARS)
             for (uint32_t k = r->first; k != FAD_NO_INDEX; k = l->items[k].next)
                 e->time++;

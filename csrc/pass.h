@@ -115,6 +115,10 @@ size_t fad_view_reads(const fad_view *view, size_t in_part);
 fad_status fad_rewrite_view(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_embed(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_update_view(fad_rewriter *r, uint32_t node, uint32_t *out);
+/* pass_transposes.c */
+fad_status fad_rewrite_transposed(fad_rewriter *r, uint32_t node, uint32_t *out); /* of every element-wise array */
+fad_status fad_rewrite_reduced_transpose(fad_rewriter *r, uint32_t node, uint32_t *out);
+fad_status fad_rewrite_reshaped_transpose(fad_rewriter *r, uint32_t node, uint32_t *out);
 /* pass_strided.c */
 fad_status fad_rewrite_strided(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_strided_add(fad_rewriter *r, uint32_t node, uint32_t *out);

@@ -142,7 +142,7 @@ fad_status fad_rewrite_sum_to(fad_rewriter *r, uint32_t node, uint32_t *out)
     }
     if (shape->size == 1 && is_same_to_a_total(r, a) && fad_shape_expands(shape, fad_node_shape(tape, of.a)))
         return make_sum_to(r, of.a, shape, out);
-    return FAD_OK;
+    return fad_rewrite_reduced_transpose(r, node, out);
 }
 
 /* Exact. */
@@ -155,7 +155,7 @@ fad_status fad_rewrite_reshape(fad_rewriter *r, uint32_t node, uint32_t *out)
         return make_reshape(r, of.a, shape, out);
     if (of.op == FAD_BROADCAST_TO && fad_node_shape(tape, of.a)->ndim == 0)
         return make_broadcast(r, of.a, shape, out);
-    return FAD_OK;
+    return fad_rewrite_reshaped_transpose(r, node, out);
 }
 
 /* True where every value of type `from` is one of type `to`. */

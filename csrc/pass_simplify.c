@@ -32,6 +32,8 @@ static const fad_rewrite rewrites[FAD_OP_COUNT] = {
     [FAD_SELECT] = fad_rewrite_select,
     [FAD_BROADCAST_TO] = fad_rewrite_broadcast,
     [FAD_SUM_TO] = fad_rewrite_sum_to,
+    [FAD_MAX_TO] = fad_rewrite_reduced_transpose,
+    [FAD_MIN_TO] = fad_rewrite_reduced_transpose,
     [FAD_RESHAPE] = fad_rewrite_reshape,
     [FAD_CAST] = fad_rewrite_cast,
     [FAD_VIEW] = fad_rewrite_view,
@@ -76,6 +78,8 @@ static fad_status rewrite(fad_rewriter *r, uint32_t node, uint32_t *out)
     r->depth++;
     if (n.op < FAD_ELEMENTWISE_COUNT && n.flags & FAD_IS_ARRAY)
         status = fad_rewrite_operands(r, node, out);
+    if (status == FAD_OK && *out == node && n.op < FAD_ELEMENTWISE_COUNT && n.flags & FAD_IS_ARRAY)
+        status = fad_rewrite_transposed(r, node, out);
     if (status == FAD_OK && *out == node && rewrites[n.op])
         status = rewrites[n.op](r, node, out);
     r->depth--;

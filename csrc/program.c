@@ -66,12 +66,26 @@ fad_status fad_program_bind(fad_program *p)
     return status == FAD_OK ? bind_groups(p) : status;
 }
 
-size_t fad_program_repeat_bytes(const fad_program *p)
+/* Of programs from files too, before they are verified. */
+size_t fad_step_room(const fad_program *p, const fad_step *step)
+{
+    size_t sums = 0;
+    if (step->kind == FAD_STEP_REPEAT)
+        return fad_repeat_bytes(step->count);
+    if (step->kind != FAD_STEP_REGION || step->n <= step->strip)
+        return 0;
+    for (size_t i = step->first; i < p->instruction_count && i - step->first < step->count; i++)
+        sums += p->instructions[i].code == FAD_DO_ADD;
+    return sums * sizeof(fad_sum);
+}
+
+size_t fad_program_room_bytes(const fad_program *p)
 {
     size_t most = 0;
-    for (size_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].kind == FAD_STEP_REPEAT && fad_repeat_bytes(p->steps[i].count) > most)
-            most = fad_repeat_bytes(p->steps[i].count);
+    for (size_t i = 0; i < p->step_count; i++) {
+        size_t room = fad_step_room(p, &p->steps[i]);
+        most = room > most ? room : most;
+    }
     return most;
 }
 

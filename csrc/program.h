@@ -125,6 +125,7 @@ typedef enum {
     FAD_STEP_REPEAT,     /* `n` times the repeated instructions, each time at the next places */
     FAD_STEP_ZERO,       /* zeros: one argument, `n` bytes */
     FAD_STEP_MATMUL,     /* stacks of matrices: x, y, result */
+    FAD_STEP_MATMUL_VIEWS, /* the same; x and y are strided */
     FAD_STEP_CUMSUM,
     FAD_STEP_EXTREMUM,   /* MAX_TO (`first` is 1) or MIN_TO: operand, result */
     FAD_STEP_SUM,        /* SUM_TO in the order of the recording: operand, result */
@@ -140,7 +141,7 @@ typedef struct {
     uint64_t n;             /* length of the range; of REPEAT: iterations; of ZERO: bytes */
     uint32_t strip;         /* elements a strip */
     uint32_t strips;        /* temporaries */
-    uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM, SUM: shapes and strides */
+    uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM, SUM: shapes and strides (in elements) */
     uint32_t unused;
     fad_argument arguments[3];
 } fad_step;
@@ -205,7 +206,7 @@ typedef struct fad_program {
     size_t number_count, guard_count, call_count, call_argument_count, scalar_constant_count, constant_bytes;
     size_t workspace_bytes;         /* without the strips */
     size_t strip_bytes;
-    size_t repeat_bytes;            /* fad_program_repeat_bytes() */
+    size_t room_bytes;              /* fad_program_room_bytes() */
     size_t node_count;              /* of the trace that was lowered */
     bool strict;
 } fad_program;
@@ -214,6 +215,13 @@ enum { FAD_CACHE_LINE = 64 };
 
 /* Room of a run for a REPEAT step of `count` instructions: where they are in the iteration at hand. */
 static inline size_t fad_repeat_bytes(size_t count) { return (count + 1) * (5 + 4 * 2) * sizeof(int64_t); }
+
+/* A sum over a range of more than one strip: totals of 2^k strips for each bit k of `strips`, those of most strips
+ * first. So a sum of n elements rounds each of them about log n times, however long the range. */
+typedef struct {
+    uint64_t strips;
+    double totals[64];
+} fad_sum;
 
 /* Makes the program of a trace (whose nodes are marked as dynamic or not). Guards expect the values that `seen` holds:
  * for each guard the bytes, one after the other, each from a multiple of 8 on. */
@@ -224,8 +232,10 @@ fad_status fad_program_bind(fad_program *program);
 enum { FAD_LEAST_WORK = 1 << 18 };
 /* Finds the regions with so much work that several threads may run, and the turns in them. Again, after a change. */
 fad_status fad_program_turns(fad_program *program, uint64_t least_work);
-/* fad_repeat_bytes() of the longest REPEAT step. */
-size_t fad_program_repeat_bytes(const fad_program *program);
+/* Room of a run for a step alone: fad_repeat_bytes() of REPEAT, a fad_sum for each ADD of a region of several strips. */
+size_t fad_step_room(const fad_program *program, const fad_step *step);
+/* That of the step that needs most. */
+size_t fad_program_room_bytes(const fad_program *program);
 void fad_program_destroy(fad_program *program);
 
 /* Puts the constants into fresh memory of fad_program_bytes() bytes, aligned to a cache line. */

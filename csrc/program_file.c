@@ -50,7 +50,7 @@ static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[] = {"region", "scalars",  "groups", "repeat", "zero",  "matmul",
+static const char *const STEPS[] = {"region", "scalars",  "groups", "repeat", "zero",  "matmul", "matmul of views",
                                     "cumsum", "extremum", "sum",    "call",   "guards"};
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
@@ -593,7 +593,7 @@ static fad_status read_program(reader *r, fad_program *p)
     p->node_count = (size_t)h.nodes;
     p->workspace_bytes = (size_t)h.workspace_bytes;
     p->strip_bytes = (size_t)h.strip_bytes;
-    p->repeat_bytes = fad_program_repeat_bytes(p);
+    p->room_bytes = fad_program_room_bytes(p);
     p->strict = h.options != 0;
     if (!fad_program_verify(p, r->fault))
         return FAD_BAD_OPERAND;

@@ -364,6 +364,7 @@ static const char *check_region(const fad_program *p, const fad_step *step, uint
     REQUIRE(step->n <= (uint64_t)PTRDIFF_MAX / sizeof(double), "its range is too long");
     REQUIRE(step->strip > 0, "its strips have no elements");
     REQUIRE((uint64_t)step->strips * step->strip <= p->strip_bytes / sizeof(double), "its strips have no room");
+    REQUIRE(p->room_bytes >= fad_step_room(p, step), "its sums have no room");
     for (size_t i = step->first; i < *done; i++) {
         fault->at = i;
         fault->part = "instruction";
@@ -398,7 +399,7 @@ static const char *check_repeat(const fad_program *p, const fad_step *step, uint
 {
     CHECK(check_span(step, done, p->repeat_count));
     REQUIRE(step->count > 0 && step->n > 0, "nothing is repeated, or not once");
-    REQUIRE(p->repeat_bytes >= fad_repeat_bytes(step->count), "its instructions have no room");
+    REQUIRE(p->room_bytes >= fad_step_room(p, step), "its instructions have no room");
     for (size_t i = step->first; i < *done; i++) {
         fault->at = i;
         fault->part = "repeated instruction";
@@ -423,10 +424,11 @@ static const char *check_array(const fad_program *p, const fad_step *step, int k
     return memory_range(p, a->base, a->offset, bytes, fad_itemsize(step->dtype), out);
 }
 
-/* Arguments whose numbers are ndim, then the dims, of each in turn. */
-static const char *check_operands(const fad_program *p, const fad_step *step, int count, int64_t least_ndim, operand *o)
+/* Arguments whose numbers are ndim, then the dims, of each in turn; `strided`: then strides of all but the last. */
+static const char *check_operands(const fad_program *p, const fad_step *step, int count, int64_t least_ndim,
+                                  bool strided, operand *o)
 {
-    uint64_t at = step->numbers, bytes;
+    uint64_t at = step->numbers, bytes, item = fad_itemsize(step->dtype);
     for (int k = 0; k < count; k++) {
         CHECK(numbers_exist(p, at, 1));
         int64_t ndim = p->numbers[at++];
@@ -435,8 +437,14 @@ static const char *check_operands(const fad_program *p, const fad_step *step, in
         o[k].ndim = (uint64_t)ndim;
         o[k].dims = p->numbers + at;
         at += o[k].ndim;
-        CHECK(shape_bytes(o[k].dims, o[k].ndim, fad_itemsize(step->dtype), &bytes));
-        CHECK(check_array(p, step, k, bytes, &o[k].range));
+        CHECK(shape_bytes(o[k].dims, o[k].ndim, item, &bytes));
+        bool views = strided && k < count - 1 && bytes > 0;
+        CHECK(check_array(p, step, k, views ? item : bytes, &o[k].range));
+    }
+    for (int k = 0; strided && k < count - 1; at += o[k++].ndim) {
+        CHECK(numbers_exist(p, at, o[k].ndim));
+        if (o[k].range.end > o[k].range.begin)
+            CHECK(reach(p, o[k].range.base, o[k].ndim, o[k].dims, p->numbers + at, item, item, &o[k].range));
     }
     return NULL;
 }
@@ -465,7 +473,7 @@ static const char *check_matmul(const fad_program *p, const fad_step *step)
 {
     operand o[3];
     REQUIRE(fad_is_float(step->dtype), "products are of a floating type");
-    CHECK(check_operands(p, step, 3, 2, o));
+    CHECK(check_operands(p, step, 3, 2, step->kind == FAD_STEP_MATMUL_VIEWS, o));
     REQUIRE(p->loops->matmul[step->dtype].loop, "products of its type have no loop");
     const int64_t *x = o[0].dims + o[0].ndim - 2, *y = o[1].dims + o[1].ndim - 2, *to = o[2].dims + o[2].ndim - 2;
     REQUIRE(x[1] == y[0] && to[0] == x[0] && to[1] == y[1], "its matrices do not fit each other");
@@ -480,7 +488,7 @@ static const char *check_matmul(const fad_program *p, const fad_step *step)
 static const char *check_reduction(const fad_program *p, const fad_step *step)
 {
     operand o[2];
-    CHECK(check_operands(p, step, 2, 0, o));
+    CHECK(check_operands(p, step, 2, 0, false, o));
     REQUIRE(step->kind != FAD_STEP_SUM || fad_is_float(step->dtype), "sums are of a floating type");
     REQUIRE(step->first <= 1, "it is neither a largest nor a smallest");
     REQUIRE(expands(o[1].dims, o[1].ndim, o[0].dims, o[0].ndim), "its result is no part of its operand's shape");
@@ -553,6 +561,7 @@ static const char *check_step(const fad_program *p, const fad_step *step, progre
     case FAD_STEP_ZERO:
         return check_zero(p, step);
     case FAD_STEP_MATMUL:
+    case FAD_STEP_MATMUL_VIEWS:
         return check_matmul(p, step);
     case FAD_STEP_CUMSUM:
         return check_cumsum(p, step);
@@ -655,6 +664,7 @@ static uint64_t step_work(const fad_program *p, const fad_step *step)
     case FAD_STEP_CUMSUM:
         return (uint64_t)(numbers[0] * numbers[1] * numbers[2]);
     case FAD_STEP_MATMUL:
+    case FAD_STEP_MATMUL_VIEWS:
         work = (uint64_t)numbers[numbers[0]] + 1; /* the last dimension of x */
         numbers += numbers[0] + 1;
         numbers += numbers[0] + 1;

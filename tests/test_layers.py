@@ -52,6 +52,7 @@ pass_choices.c:  pass.h try.h
 pass_shapes.c:   pass.h record.h try.h
 pass_views.c:    pass.h record.h update.h try.h
 pass_strided.c:  pass.h record.h try.h
+pass_transposes.c:  pass.h record.h try.h
 pass_elements.c: pass.h record.h try.h
 pass_simplify.c: pass.h record.h try.h
 pool.h:
@@ -69,6 +70,7 @@ lower_repeat.c: lower_emit.h try.h
 lower_demand.c: lower_emit.h
 lower_groups.c: lower_emit.h try.h
 lower_fuse.c: lower.h
+lower_place.c: lower.h try.h
 program_verify.c: kernels.h
 program_file.c: program.h
 kernels.h: program.h
@@ -77,6 +79,7 @@ vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
 exec_crew.c: exec.h
+exec_affine.c: exec.h array.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def

@@ -172,8 +172,10 @@ cdef extern from "fastad.h" nogil:
         FAD_STEP_REPEAT
         FAD_STEP_ZERO
         FAD_STEP_MATMUL
+        FAD_STEP_MATMUL_VIEWS
         FAD_STEP_CUMSUM
         FAD_STEP_EXTREMUM
+        FAD_STEP_SUM
         FAD_STEP_CALL
         FAD_STEP_GUARDS
         FAD_SCALAR_LOAD

@@ -9,6 +9,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from math import prod
 from operator import index
 from os import environ
 from threading import get_ident
@@ -436,7 +437,7 @@ cdef class Program:
 
     cdef str step_text(self, fad_step *step):
         cdef size_t i
-        cdef str kind = ("region", "scalars", "groups", "repeat", "zero", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
+        cdef str kind = ("region", "scalars", "groups", "repeat", "zero", "matmul", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
         if step.kind == FAD_STEP_REGION:
             lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
             for i in range(step.first, step.first + step.count):
@@ -463,8 +464,11 @@ cdef class Program:
             return f"call of a rule with {self.program.calls[step.first].inputs} inputs\n"
         if step.kind == FAD_STEP_GUARDS:
             return self.guards_text(step)
-        count = 3 if step.kind == FAD_STEP_MATMUL else 2
+        count = self.array_count(step)
         *operands, result = [self.start(&step.arguments[i]) for i in range(count)]
+        if step.kind == FAD_STEP_MATMUL_VIEWS:
+            operands = [f"{operand} dims {dims} strides {strides}"
+                        for operand, (dims, strides) in zip(operands, self.array_layouts(step))]
         if step.kind == FAD_STEP_EXTREMUM:
             kind = "max" if step.first else "min"
         return f"{result} = {kind} {', '.join(operands)}\n"
@@ -549,7 +553,7 @@ cdef class Program:
             self.call_memory(&self.program.calls[step.first], reads, writes)
         elif step.kind == FAD_STEP_ZERO:
             writes.append(self.span(&step.arguments[0], step.n))
-        elif step.kind in (FAD_STEP_MATMUL, FAD_STEP_EXTREMUM, FAD_STEP_CUMSUM):
+        elif step.kind in (FAD_STEP_MATMUL, FAD_STEP_MATMUL_VIEWS, FAD_STEP_EXTREMUM, FAD_STEP_SUM, FAD_STEP_CUMSUM):
             self.array_memory(step, reads, writes)
         return self.step_text(step), step.n if step.kind == FAD_STEP_REGION else 0, reads, writes
 
@@ -616,15 +620,35 @@ cdef class Program:
             (reads if k < call.inputs else writes).append(span)
         return 0
 
-    cdef int array_memory(self, fad_step *step, list reads, list writes) except -1:
-        at, count = step.numbers, 3 if step.kind == FAD_STEP_MATMUL else 2
+    cdef int array_count(self, fad_step *step):
+        return 3 if step.kind in (FAD_STEP_MATMUL, FAD_STEP_MATMUL_VIEWS) else 2
+
+    cdef list array_layouts(self, fad_step *step):
+        """Dims and strides (in bytes) of the arrays of a step."""
+        cdef size_t at = step.numbers
+        cdef int k, count = self.array_count(step)
+        cdef list layouts = []
         for k in range(count):
-            first, ndim = (step.numbers, 3) if step.kind == FAD_STEP_CUMSUM else (at + 1, self.program.numbers[at])
-            size = fad_itemsize(step.dtype)
-            for d in range(ndim):
-                size *= self.program.numbers[first + d]
-            (writes if k == count - 1 else reads).append(self.span(&step.arguments[k], size))
-            at = first + ndim
+            ndim = 3
+            if step.kind != FAD_STEP_CUMSUM:
+                ndim, at = self.program.numbers[at], at + 1
+            dims = [self.program.numbers[at + d] for d in range(ndim)]
+            layouts.append((dims, [prod(dims[d + 1 :]) * fad_itemsize(step.dtype) for d in range(ndim)]))
+            at += 0 if step.kind == FAD_STEP_CUMSUM else ndim
+        for k in range(count - 1 if step.kind == FAD_STEP_MATMUL_VIEWS else 0):
+            dims = layouts[k][0]
+            layouts[k] = dims, [self.program.numbers[at + d] * fad_itemsize(step.dtype) for d in range(len(dims))]
+            at += len(dims)
+        return layouts
+
+    cdef int array_memory(self, fad_step *step, list reads, list writes) except -1:
+        cdef int k
+        layouts = self.array_layouts(step)
+        for k, (dims, strides) in enumerate(layouts):
+            name, begin, end = self.span(&step.arguments[k], fad_itemsize(step.dtype) if prod(dims) else 0)
+            for dim, stride in zip(dims, strides) if end > begin else ():
+                begin, end = begin + min(stride * (dim - 1), 0), end + max(stride * (dim - 1), 0)
+            (writes if k == len(layouts) - 1 else reads).append((name, begin, end))
         return 0
 
     def verify(self):

@@ -161,6 +161,7 @@ static void handmade(recording *r)
 {
     const ptrdiff_t square[2] = {3, 3}, line[1] = {9};
     const double values[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    const int axes[2] = {1, 0};
     begin(r);
     fad_tape *t = r->trace.tape;
     const fad_shape *matrix = shape_of(t, 2, square), *row = shape_of(t, 1, line);
@@ -169,6 +170,8 @@ static void handmade(recording *r)
     input(r, s);
     uint32_t at = index_input(r, row);
     DO(fad_record_matmul(t, x, x, &y));
+    DO(fad_record_transpose(t, y, axes, &z));
+    DO(fad_record_matmul(t, z, x, &y));
     DO(fad_record_cumsum(t, y, 1, true, &y));
     DO(fad_record_reshape(t, y, row, &z));
     DO(fad_record_gather(t, z, at, &picked));

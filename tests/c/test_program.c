@@ -222,13 +222,18 @@ static void test_verify_finds(void)
     SPOILED(s->to, p->workspace_bytes / 8, "scalar instruction");
     SPOILED(p->scalars[1].a, UINT32_MAX, "scalar instruction");
 
-    fad_step *product = find_step(p, FAD_STEP_MATMUL);
+    fad_step *product = find_step(p, FAD_STEP_MATMUL_VIEWS);
+    const size_t strides = product->numbers + 9; /* of x, after 2 dims of each of three */
     SPOILED(product->dtype, FAD_I64, "step");
     SPOILED(product->numbers, p->number_count, "step");
     SPOILED(product->arguments[2].base, FAD_FIRST_INPUT, "step");
     SPOILED(p->numbers[product->numbers], 1, "step");
     SPOILED(p->numbers[product->numbers + 1], 3, "step");
     SPOILED(p->numbers[product->numbers + 2], INT64_MAX, "step");
+    SPOILED(p->numbers[strides], p->numbers[strides] + 1, "step");
+    SPOILED(p->numbers[strides + 1], -1, "step");
+    SPOILED(p->numbers[strides + 2], INT64_MIN, "step");
+    SPOILED(p->numbers[strides + 3], INT64_MAX, "step");
     SPOILED(find_step(p, FAD_STEP_CUMSUM)->arguments[1], find_step(p, FAD_STEP_CUMSUM)->arguments[0], "step");
     SPOILED(find_step(p, FAD_STEP_ZERO)->n, UINT64_MAX, "step");
     SPOILED(find_step(p, FAD_STEP_ZERO)->arguments[0].offset, 0, "step");

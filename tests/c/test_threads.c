@@ -71,6 +71,7 @@ static fad_status narrow(fad_program *p, uint32_t strip)
     for (size_t i = 0; i < p->step_count; i++)
         if (p->steps[i].kind == FAD_STEP_REGION && p->steps[i].strip > strip)
             p->steps[i].strip = strip;
+    p->room_bytes = fad_program_room_bytes(p);
     fad_status status = fad_program_turns(p, 1);
     for (size_t i = 0; status == FAD_OK && p->together && i < p->step_count; i++)
         together += p->together[i];
