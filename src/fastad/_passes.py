@@ -22,6 +22,8 @@ def optimised(trace, strict, show=lambda name, trace: None, keep=False):
         show(name, after)
         if name == "roll" and len(after) >= max(ROLLED * len(trace), LONG):
             break
+        if after is trace:  # nothing to do
+            continue
         if not keep:
             trace.discard(memory)
         trace, keep = after, False
