@@ -50,11 +50,21 @@ static void walk(const machine *m, const fad_affine *affine, char *memory_, uint
     }
 }
 
+/* In pieces: from some kilobytes on, a library's memcpy may be one string instruction, which takes ten times as long
+ * where the target lies a little further in its page than the source. */
+static void copy(char *restrict to, const char *restrict from, size_t size)
+{
+    enum { PIECE = 1024 };
+    for (; size > PIECE; size -= PIECE, to += PIECE, from += PIECE)
+        memcpy(to, from, PIECE);
+    memcpy(to, from, size);
+}
+
 #define COPY(NAME, T, TO, TO_STEP, FROM, FROM_STEP)                                                      \
     static void NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count)           \
     {                                                                                                    \
         if (TO_STEP == (ptrdiff_t)sizeof(T) && FROM_STEP == (ptrdiff_t)sizeof(T)) {                      \
-            memcpy(TO, FROM, (size_t)count * sizeof(T));                                                 \
+            copy(TO, FROM, (size_t)count * sizeof(T));                                                   \
             return;                                                                                      \
         }                                                                                                \
         for (ptrdiff_t i = 0; i < count; i++)                                                            \
@@ -218,7 +228,7 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
             break;
         case FAD_DO_CONVERT:
             if (i->arguments[0].dtype == i->arguments[1].dtype && steps[0] == steps[1])
-                memcpy(data[1], data[0], (size_t)(n * steps[0]));
+                copy(data[1], data[0], (size_t)(n * steps[0]));
             else
                 convert(data[1], steps[1], i->arguments[1].dtype, data[0], steps[0], i->arguments[0].dtype, count);
             break;
