@@ -232,16 +232,16 @@ enum { ANYWHERE = 0, AS_SCALAR = 1 };
 /* First stage at which `node` can be read by a region over `n` elements (ANYWHERE: at any place of its memory). */
 static uint32_t readable_at(const fad_lowering *l, uint32_t node, size_t n, bool as_scalar)
 {
-    uint32_t root = l->root[node];
+    uint32_t root = l->root[node], complete = root != node && l->margin[root] != FAD_NO_INDEX ? l->stage[node] : 0;
     switch (l->source[root]) {
     case FAD_FROM_SCALARS:
         return l->stage[root] + !as_scalar;
     case FAD_FROM_REGION: /* a scalar's reader may convert it, with scalar instructions that run before its region */
-        return l->stage[root] + !(n != ANYWHERE && is_whole(l, node) && fad_lower_shape(l, root)->size == n &&
-                                  fad_lower_is_array(l, root));
+        return later(complete, l->stage[root] + !(n != ANYWHERE && is_whole(l, node) && fad_lower_is_array(l, root) &&
+                                                  fad_lower_shape(l, root)->size == n));
     case FAD_FROM_STORES:
     case FAD_FROM_STEP:
-        return l->stage[root] + 1;
+        return later(complete, l->stage[root] + 1);
     default:
         return 0;
     }
@@ -307,10 +307,11 @@ static fad_status scalar_at(fad_lowering *l, uint32_t node, uint32_t *stage)
 
 /* --- windows --- */
 
-/* Makes `node` a window on the root of `on`; one that shows all of it is none. */
-static fad_status look_at(fad_lowering *l, uint32_t node, uint32_t on, ptrdiff_t offset, const ptrdiff_t *strides)
+fad_status fad_lower_look_at(fad_lowering *l, uint32_t node, uint32_t on, ptrdiff_t offset, const ptrdiff_t *strides)
 {
     const fad_shape *shape = fad_lower_shape(l, node);
+    if (l->source[on] == FAD_FROM_VIEW && l->margin[l->root[on]] != FAD_NO_INDEX)
+        l->stage[node] = l->stage[on];
     l->root[node] = l->root[on];
     l->source[node] = FAD_FROM_VIEW;
     if (offset == 0 && is_dense(shape, strides) && shape->size == fad_lower_shape(l, l->root[on])->size) {
@@ -348,20 +349,20 @@ static fad_status lower_view(fad_lowering *l, uint32_t node)
     ptrdiff_t strides[FAD_MAX_NDIM] = {0};
     if (n->op == FAD_VIEW) {
         ptrdiff_t offset = view_offset(l->tape->side[n->aux], w.strides, strides);
-        return look_at(l, node, n->a, w.offset + offset, strides);
+        return fad_lower_look_at(l, node, n->a, w.offset + offset, strides);
     }
     if (n->op == FAD_ELEMENT)
-        return look_at(l, node, n->a, w.offset + flat_offset(from, w.strides, n->aux), strides);
+        return fad_lower_look_at(l, node, n->a, w.offset + flat_offset(from, w.strides, n->aux), strides);
     size_t missing = shape->ndim - from->ndim; /* BROADCAST_TO */
     for (size_t i = missing; i < shape->ndim; i++)
         strides[i] = from->dims[i - missing] == 1 ? 0 : w.strides[i - missing];
-    return look_at(l, node, n->a, w.offset, strides);
+    return fad_lower_look_at(l, node, n->a, w.offset, strides);
 }
 
 static fad_status lower_strided(fad_lowering *l, uint32_t node, uint32_t dense)
 {
     const fad_strided *strided = l->tape->side[l->tape->nodes[node].aux];
-    return look_at(l, node, dense, fad_lower_window(l, dense).offset + strided->start, strided->strides);
+    return fad_lower_look_at(l, node, dense, fad_lower_window(l, dense).offset + strided->start, strided->strides);
 }
 
 /* --- stores --- */
@@ -495,11 +496,28 @@ static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t 
     return end_stores(l, node, when, false);
 }
 
+/* Makes an EMBED a window on what it embeds, between zeros, where that can be. */
+static fad_status surround_by_zeros(fad_lowering *l, uint32_t node, const term *part, bool *done)
+{
+    *done = false;
+    if (!part->copied || part->offset < 0)
+        return FAD_OK;
+    TRY(fad_lower_surround(l, node, part->from, part->offset, done));
+    if (!*done)
+        return FAD_OK;
+    uint32_t stage = l->stage[l->root[node]];
+    span when = {stage, stage};
+    TRY(zero(l, node, when, 0, (size_t)part->offset));
+    return zero(l, node, when, (size_t)part->offset + fad_lower_shape(l, part->from)->size, fad_lower_shape(l, node)->size);
+}
+
 static fad_status lower_part(fad_lowering *l, uint32_t node)
 {
     term only;
+    bool done;
     TRY(part_term(l, node, node, &only));
-    return add_terms(l, node, &only, 1);
+    TRY(surround_by_zeros(l, node, &only, &done));
+    return done ? FAD_OK : add_terms(l, node, &only, 1);
 }
 
 static fad_status lower_sum_to(fad_lowering *l, uint32_t node)
@@ -532,20 +550,53 @@ static fad_status lower_update(fad_lowering *l, uint32_t node)
     return end_stores(l, node, when, false);
 }
 
+/* Offset of part `k` in a CONCATENATE. */
+static ptrdiff_t part_offset(const fad_lowering *l, const fad_list *list, const fad_shape *shape, size_t k)
+{
+    ptrdiff_t rows = 0;
+    for (size_t i = 0; i < k; i++)
+        rows += fad_lower_shape(l, list->nodes[i])->dims[list->axis];
+    return rows * shape->strides[list->axis];
+}
+
+/* Makes a CONCATENATE a window on its largest part, where that can be. */
+static fad_status surround_by_parts(fad_lowering *l, uint32_t node, size_t *kept, bool *done)
+{
+    const fad_list *list = l->tape->side[l->tape->nodes[node].aux];
+    const fad_shape *shape = fad_lower_shape(l, node);
+    for (size_t i = *kept = 0; i < list->count; i++)
+        if (fad_lower_shape(l, list->nodes[i])->size > fad_lower_shape(l, list->nodes[*kept])->size)
+            *kept = i;
+    uint32_t part = list->nodes[*kept];
+    *done = is_dense(fad_lower_shape(l, part), shape->strides);
+    return *done ? fad_lower_surround(l, node, part, part_offset(l, list, shape, *kept), done) : FAD_OK;
+}
+
 static fad_status lower_concatenate(fad_lowering *l, uint32_t node)
 {
     const fad_list *list = l->tape->side[l->tape->nodes[node].aux];
     const fad_shape *shape = fad_lower_shape(l, node);
-    ptrdiff_t offset = 0;
-    span when = begin_stores(l, node);
+    size_t kept;
+    bool done;
+    TRY(surround_by_parts(l, node, &kept, &done));
+    uint32_t to = l->root[node], not_before = done ? l->stage[to] : earliest(l, node);
+    ptrdiff_t offset = done ? fad_lower_window(l, node).offset : 0;
+    span when = {FAD_NO_INDEX, 0};
+    if (!done)
+        when = begin_stores(l, node);
     for (size_t i = 0; i < list->count; i++) {
         const fad_shape *part = fad_lower_shape(l, list->nodes[i]);
         uint32_t window;
-        TRY(new_window(l, part, offset, shape->strides, &window));
+        if (!done || i != kept) {
+            TRY(new_window(l, part, offset, shape->strides, &window));
+            TRY(store(l, to, false, list->nodes[i], FAD_DO_STORE, window, FAD_NO_INDEX, not_before, &when));
+        }
         offset += part->dims[list->axis] * shape->strides[list->axis];
-        TRY(store(l, node, false, list->nodes[i], FAD_DO_STORE, window, FAD_NO_INDEX, earliest(l, node), &when));
     }
-    return end_stores(l, node, when, false);
+    if (!done)
+        return end_stores(l, node, when, false);
+    l->stage[node] = when.last + 1;
+    return FAD_OK;
 }
 
 /* Scalars side by side: an item each, of the interpreter. */
@@ -679,7 +730,7 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
         return lower_view(l, node);
     case FAD_RESHAPE:
         if (fad_lower_is_dense(l, n->a))
-            return look_at(l, node, n->a, fad_lower_window(l, n->a).offset, fad_lower_shape(l, node)->strides);
+            return fad_lower_look_at(l, node, n->a, fad_lower_window(l, n->a).offset, fad_lower_shape(l, node)->strides);
         break;
     case FAD_STRIDED:
         TRY(make_dense(l, n->a, &dense));
@@ -810,7 +861,8 @@ static fad_status lower_output(fad_lowering *l, uint32_t k)
     bool own = l->source[root] == FAD_FROM_REGION || l->source[root] == FAD_FROM_STORES ||
                l->source[root] == FAD_FROM_STEP;
     if (fad_lower_is_array(l, node) && fad_lower_is_array(l, root)) {
-        if (own && is_whole(l, node) && l->output[root] == FAD_NO_INDEX && !(l->needed[root] & 2)) {
+        if (own && is_whole(l, node) && l->output[root] == FAD_NO_INDEX && !(l->needed[root] & 2) &&
+            l->margin[root] == FAD_NO_INDEX) {
             l->output[root] = k;
             l->in_memory[root] = 1;
             return FAD_OK;
@@ -931,7 +983,7 @@ static fad_status make_tables(fad_lowering *l)
         {&l->window, sizeof *l->window, l->room, false},   {&l->region, sizeof *l->region, l->room, false},
         {&l->absorbed, sizeof *l->absorbed, l->room, false}, {&l->dense, sizeof *l->dense, l->room, false},
         {&l->number, sizeof *l->number, l->room, false},   {&l->output, sizeof *l->output, l->room, false},
-        {&l->copy_of, sizeof *l->copy_of, copies, false},
+        {&l->margin, sizeof *l->margin, l->room, false},   {&l->copy_of, sizeof *l->copy_of, copies, false},
     };
     enum { COUNT = sizeof all / sizeof *all };
     size_t bytes = 0, zeros = 0;
@@ -979,6 +1031,7 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
     if (status == FAD_OK)
         status = fad_program_bind(program);
     fad_resize(tape, l.windows, l.window_capacity * sizeof *l.windows, 0, &ignored);
+    fad_resize(tape, l.margins, l.margin_capacity * sizeof *l.margins, 0, &ignored);
     fad_resize(tape, l.items, l.item_capacity * sizeof *l.items, 0, &ignored);
     fad_resize(tape, l.regions, l.region_capacity * sizeof *l.regions, 0, &ignored);
     fad_resize(tape, l.table, l.table_size * sizeof *l.table, 0, &ignored);

@@ -86,13 +86,26 @@ fad_status fad_emit_give_block(fad_emitter *e, uint64_t size, uint64_t at)
     return release(e, &e->blocks_free[size_class(size, &rounded)], at);
 }
 
+/* Bytes of an array with its margins, and of the margin before it: of whole lines, as the array begins one. */
+static uint64_t bytes_around(const fad_emitter *e, uint32_t root, uint64_t *before)
+{
+    fad_margins margins = fad_lower_margins(e->l, root);
+    uint64_t item = fad_itemsize(fad_lower_dtype(e->l, root));
+    *before = (margins.before * item + LINE - 1) & ~(uint64_t)(LINE - 1);
+    return *before + bytes_of(e, root) + margins.behind * item;
+}
+
 fad_status fad_emit_make_room(fad_emitter *e, uint32_t root)
 {
+    uint64_t before;
     if (e->state[root] & FAD_HAS_ROOM || e->l->output[root] != FAD_NO_INDEX)
         return FAD_OK;
     e->state[root] |= FAD_HAS_ROOM;
-    return fad_lower_is_array(e->l, root) ? fad_emit_take_block(e, bytes_of(e, root), &e->where[root])
-                                          : fad_emit_take_scalar(e, &e->where[root]);
+    if (!fad_lower_is_array(e->l, root))
+        return fad_emit_take_scalar(e, &e->where[root]);
+    TRY(fad_emit_take_block(e, bytes_around(e, root, &before), &e->where[root]));
+    e->where[root] += before;
+    return FAD_OK;
 }
 
 fad_status fad_emit_free_room(fad_emitter *e, uint32_t owner)
@@ -102,8 +115,10 @@ fad_status fad_emit_free_room(fad_emitter *e, uint32_t owner)
     if (e->l->source[owner] == FAD_FROM_CONSTANT)
         return FAD_OK;
     e->state[owner] |= FAD_IS_FREE;
-    return fad_lower_is_array(e->l, owner) ? fad_emit_give_block(e, bytes_of(e, owner), e->where[owner])
-                                           : fad_emit_give_scalar(e, e->where[owner]);
+    if (!fad_lower_is_array(e->l, owner))
+        return fad_emit_give_scalar(e, e->where[owner]);
+    uint64_t before, size = bytes_around(e, owner, &before);
+    return fad_emit_give_block(e, size, e->where[owner] - before);
 }
 
 /* --- constants --- */
@@ -781,8 +796,9 @@ static fad_status emit_zero(fad_emitter *e, const fad_item *item)
 {
     size_t size = fad_itemsize(fad_lower_dtype(e->l, item->node));
     fad_step step = {.kind = FAD_STEP_ZERO, .n = (uint64_t)(item->indices - item->window) * size};
-    TRY(fad_emit_make_room(e, item->node));
-    step.arguments[0] = fad_emit_memory(e, item->node, (ptrdiff_t)item->window);
+    uint32_t root = e->l->root[item->node];
+    TRY(fad_emit_make_room(e, root));
+    step.arguments[0] = fad_emit_memory(e, root, fad_lower_window(e->l, item->node).offset + (ptrdiff_t)item->window);
     return fad_emit_push(e, &e->steps, &step);
 }
 

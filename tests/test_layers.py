@@ -68,6 +68,7 @@ lower_repeat.c: lower_emit.h try.h
 lower_demand.c: lower_emit.h
 lower_groups.c: lower_emit.h try.h
 lower_fuse.c: lower.h
+lower_margins.c: lower.h try.h
 program_verify.c: kernels.h
 program_file.c: program.h
 kernels.h: program.h
