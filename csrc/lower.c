@@ -430,6 +430,12 @@ typedef struct {
     bool copied;               /* to places that are distinct: nothing is added there, not even to a zero */
 } term;
 
+static term plain_term(uint32_t from)
+{
+    term all = {from, FAD_NO_INDEX, FAD_NO_INDEX, 0, false};
+    return all;
+}
+
 /* The stretch that a window over `shape` is, as the offset of its first element; -1 where it is none. */
 static ptrdiff_t stretch_at(const fad_lowering *l, uint32_t window, const fad_shape *shape)
 {
@@ -460,6 +466,33 @@ static fad_status part_term(fad_lowering *l, uint32_t to, uint32_t part, term *o
     return FAD_OK;
 }
 
+/* Stage at which a term can be added. */
+static uint32_t term_at(const fad_lowering *l, uint32_t node, const term *t)
+{
+    size_t n = fad_lower_shape(l, t->from)->size;
+    uint32_t at = later(earliest(l, node), readable_at(l, t->from, n, false));
+    return t->indices == FAD_NO_INDEX ? at : later(at, readable_at(l, t->indices, n, false));
+}
+
+/* The term that is known before all others, if it is for all places: it is stored instead of added to zeros. Those of
+ * its stage are added by its region, after it. `count`: there is none. */
+static size_t term_to_begin_with(const fad_lowering *l, uint32_t node, const term *terms, size_t count)
+{
+    size_t first = count, n = fad_lower_shape(l, node)->size;
+    uint32_t stage = FAD_NO_INDEX, at;
+    for (size_t i = 0; i < count && !l->strict; i++) /* 0 + x is not x where x is -0 */
+        if (terms[i].window == FAD_NO_INDEX && terms[i].indices == FAD_NO_INDEX && (at = term_at(l, node, &terms[i])) < stage) {
+            first = i;
+            stage = at;
+        }
+    for (size_t i = 0; i < count && first < count; i++) {
+        at = term_at(l, node, &terms[i]);
+        if (at < stage || (at == stage && fad_lower_shape(l, terms[i].from)->size != n))
+            return count;
+    }
+    return first;
+}
+
 /* Whether all terms are stretches that one region adds: then the one that lies last is stored instead. Strip by strip,
  * what is stored lies ahead of all that is added. */
 static bool one_pass(const fad_lowering *l, const term *terms, size_t count)
@@ -475,24 +508,28 @@ static bool one_pass(const fad_lowering *l, const term *terms, size_t count)
 static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t count)
 {
     span when = begin_stores(l, node);
-    size_t last = 0, n = fad_lower_shape(l, terms[0].from)->size;
+    size_t begin = term_to_begin_with(l, node, terms, count);
     bool pass = one_pass(l, terms, count);
-    for (size_t i = 1; pass && i < count; i++)
-        if (terms[i].offset > terms[last].offset)
-            last = i;
-    term first = terms[last];
-    terms[last] = terms[0];
-    terms[0] = first;
+    if (pass)
+        for (size_t i = begin = 0; i < count; i++)
+            begin = terms[i].offset > terms[begin].offset ? i : begin;
+    bool stored = begin < count;
+    if (stored) {
+        term first = terms[begin];
+        terms[begin] = terms[0];
+        terms[0] = first;
+    }
     for (size_t i = 0; i < count; i++)
         TRY(store(l, node, false, terms[i].from,
-                  terms[i].indices != FAD_NO_INDEX                      ? FAD_DO_SCATTER_ADD
-                  : (pass && i == 0) || (count == 1 && terms[0].copied) ? FAD_DO_STORE
-                                                                        : FAD_DO_ADD,
+                  terms[i].indices != FAD_NO_INDEX                        ? FAD_DO_SCATTER_ADD
+                  : (stored && i == 0) || (count == 1 && terms[0].copied) ? FAD_DO_STORE
+                                                                          : FAD_DO_ADD,
                   terms[i].window, terms[i].indices, earliest(l, node), &when));
-    if (!pass)
+    if (!stored)
         return end_stores(l, node, when, true);
-    TRY(zero(l, node, when, 0, (size_t)first.offset));
-    TRY(zero(l, node, when, (size_t)first.offset + n, fad_lower_shape(l, node)->size));
+    size_t from = (size_t)terms[0].offset;
+    TRY(zero(l, node, when, 0, from));
+    TRY(zero(l, node, when, from + fad_lower_shape(l, terms[0].from)->size, fad_lower_shape(l, node)->size));
     return end_stores(l, node, when, false);
 }
 
@@ -619,26 +656,6 @@ static fad_status lower_stack(fad_lowering *l, uint32_t node)
     return end_stores(l, node, when, false);
 }
 
-/* A sum that absorbs parts. */
-static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
-{
-    uint32_t p;
-    size_t count = 0;
-    fad_status status = FAD_OK;
-    while (fad_parent(l->tape, node, count) != FAD_NODE_NONE)
-        count++;
-    term *terms = fad_arena_alloc(l->tape, &l->arena, count * sizeof *terms, &status);
-    if (!terms)
-        return status;
-    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
-        term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0, false};
-        terms[k] = plain;
-        if (l->absorbed[p] == node)
-            TRY(part_term(l, node, p, &terms[k]));
-    }
-    return add_terms(l, node, terms, count);
-}
-
 /* --- computed roots --- */
 
 static bool is_scalar_op(const fad_lowering *l, uint32_t node)
@@ -692,6 +709,54 @@ static fad_status lower_in_region(fad_lowering *l, uint32_t node)
     TRY(find_region(l, stage, n, FAD_STEP_REGION, &l->region[node]));
     fad_item item = {FAD_ITEM_COMPUTE, 0, false, node, node, FAD_NO_INDEX, FAD_NO_INDEX, 0};
     return add_item(l, l->region[node], &item);
+}
+
+/* Terms that are read from memory in any case are terms like others where they can be windows. `*left`: those that the
+ * sum still absorbs. */
+static fad_status release_terms(fad_lowering *l, uint32_t node, term *terms, size_t count, size_t *left)
+{
+    uint32_t p;
+    bool done;
+    *left = 0;
+    for (size_t k = 0; k < count; k++) {
+        p = fad_parent(l->tape, node, k);
+        if (l->absorbed[p] != node)
+            continue;
+        bool in_memory = l->window[terms[k].from] != FAD_NO_INDEX || l->source[l->root[terms[k].from]] != FAD_FROM_REGION;
+        done = false;
+        if (in_memory)
+            TRY(surround_by_zeros(l, p, &terms[k], &done));
+        if (done) {
+            l->absorbed[p] = FAD_NO_INDEX;
+            terms[k] = plain_term(p);
+        }
+        *left += !done;
+    }
+    return FAD_OK;
+}
+
+/* A sum that absorbs parts. */
+static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
+{
+    uint32_t p;
+    size_t count = 0, left;
+    fad_status status = FAD_OK;
+    while (fad_parent(l->tape, node, count) != FAD_NODE_NONE)
+        count++;
+    term *terms = fad_arena_alloc(l->tape, &l->arena, count * sizeof *terms, &status);
+    if (!terms)
+        return status;
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+        terms[k] = plain_term(p);
+        if (l->absorbed[p] == node)
+            TRY(part_term(l, node, p, &terms[k]));
+    }
+    if (!one_pass(l, terms, count)) {
+        TRY(release_terms(l, node, terms, count, &left));
+        if (left == 0)
+            return lower_in_region(l, node);
+    }
+    return add_terms(l, node, terms, count);
 }
 
 static fad_status lower_step(fad_lowering *l, uint32_t node, int kind)
