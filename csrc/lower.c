@@ -735,8 +735,27 @@ static fad_status release_terms(fad_lowering *l, uint32_t node, term *terms, siz
     return FAD_OK;
 }
 
-/* A sum that absorbs parts. */
-static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
+/* Whether `node` is a sum of many values that nobody else reads and that are known one after the other: each is added
+ * when it is there, instead of being kept until all are. */
+static bool is_spread(const fad_lowering *l, uint32_t node)
+{
+    enum { MANY = 4 };
+    size_t n = fad_lower_shape(l, node)->size, early = 0;
+    uint32_t p, last = 0;
+    if (l->strict || l->needed[node] & 2 || l->tape->nodes[node].op != FAD_NSUM)
+        return false;
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+        if (fad_lower_shape(l, p) != fad_lower_shape(l, node) || l->absorbed[p] != FAD_NO_INDEX)
+            return false;
+        last = later(last, readable_at(l, p, n, false));
+    }
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++)
+        early += l->source[p] == FAD_FROM_REGION && l->uses[p] == 1 && l->stage[p] < last;
+    return early >= MANY;
+}
+
+/* A sum whose terms are added one by one, those that it absorbs at their places. */
+static fad_status lower_sum_of_terms(fad_lowering *l, uint32_t node)
 {
     uint32_t p;
     size_t count = 0, left;
@@ -753,7 +772,7 @@ static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
     }
     if (!one_pass(l, terms, count)) {
         TRY(release_terms(l, node, terms, count, &left));
-        if (left == 0)
+        if (left == 0 && !is_spread(l, node))
             return lower_in_region(l, node);
     }
     return add_terms(l, node, terms, count);
@@ -830,8 +849,8 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
     default:
         break;
     }
-    if (l->uses[node] & UINT32_C(0x80000000))
-        return lower_absorbing_sum(l, node);
+    if (l->uses[node] & UINT32_C(0x80000000) || is_spread(l, node))
+        return lower_sum_of_terms(l, node);
     return is_scalar_op(l, node) ? lower_scalar(l, node) : lower_in_region(l, node);
 }
 
