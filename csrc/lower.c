@@ -475,10 +475,11 @@ static uint32_t term_at(const fad_lowering *l, uint32_t node, const term *t)
 }
 
 /* The term that is known before all others, if it is for all places: it is stored instead of added to zeros. Those of
- * its stage are added by its region, after it. `count`: there is none. */
+ * its stage must be for all places too: then its region adds them after it, and no strip stores where one before has
+ * added. `count`: there is none. */
 static size_t term_to_begin_with(const fad_lowering *l, uint32_t node, const term *terms, size_t count)
 {
-    size_t first = count, n = fad_lower_shape(l, node)->size;
+    size_t first = count;
     uint32_t stage = FAD_NO_INDEX, at;
     for (size_t i = 0; i < count && !l->strict; i++) /* 0 + x is not x where x is -0 */
         if (terms[i].window == FAD_NO_INDEX && terms[i].indices == FAD_NO_INDEX && (at = term_at(l, node, &terms[i])) < stage) {
@@ -487,7 +488,8 @@ static size_t term_to_begin_with(const fad_lowering *l, uint32_t node, const ter
         }
     for (size_t i = 0; i < count && first < count; i++) {
         at = term_at(l, node, &terms[i]);
-        if (at < stage || (at == stage && fad_lower_shape(l, terms[i].from)->size != n))
+        bool in_step = terms[i].window == FAD_NO_INDEX && terms[i].indices == FAD_NO_INDEX;
+        if (at < stage || (at == stage && !in_step))
             return count;
     }
     return first;

@@ -3,7 +3,7 @@
 #include "lower_emit.h"
 #include "try.h"
 
-enum { LINE = FAD_CACHE_LINE, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
+enum { LINE = FAD_CACHE_LINE, PAGE = 4096, GAP = 5 * LINE, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
 
 fad_status fad_emit_push(fad_emitter *e, fad_records *to, const void *record)
 {
@@ -76,7 +76,7 @@ fad_status fad_emit_take_block(fad_emitter *e, uint64_t size, uint64_t *at)
     if (reuse(e, &e->blocks_free[size_class(size, &rounded)], at))
         return FAD_OK;
     *at = (e->top + LINE - 1) & ~(uint64_t)(LINE - 1);
-    e->top = *at + rounded;
+    e->top = *at + rounded + (rounded < PAGE ? 0 : GAP); /* arrays that lie alike in their pages wait for one another */
     return e->top < PTRDIFF_MAX ? FAD_OK : FAD_NO_MEMORY;
 }
 
