@@ -100,9 +100,9 @@ fad_status fad_lower_surround(fad_lowering *l, uint32_t node, uint32_t part, ptr
 fad_margins fad_lower_margins(const fad_lowering *l, uint32_t root);
 
 /* lower_fuse.c: shortens a region's instructions, whose strips are numbered as they are made (0 .. strips-1), and gives
- * how many are left. `room`: for two uint32_t a strip. */
-size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, const fad_affine *affines, const int64_t *numbers,
-                      void *room);
+ * how many are left. `n`: elements of the region; `room`: for two uint32_t a strip. */
+size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, size_t n, const fad_affine *affines,
+                      const int64_t *numbers, void *room);
 
 /* lower_emit.c: steps and instructions. `order` names the regions as they run. */
 fad_status fad_lower_emit(fad_lowering *l, const uint32_t *order, const char *seen, fad_program *program);

@@ -644,7 +644,8 @@ static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
     if (!place)
         return status;
     if (!e->l->strict && e->l->regions[e->region].stage >= e->l->barrier)
-        count = fad_lower_fuse(all, count, e->strip_count, e->affines.data, e->numbers.data, place);
+        count = fad_lower_fuse(all, count, e->strip_count, e->l->regions[e->region].n, e->affines.data,
+                               e->numbers.data, place);
     e->instructions.count = e->first_instruction + count;
     note_last_readings(e, all, count);
     memset(place, 0xff, bytes);

@@ -71,8 +71,8 @@ static fad_instruction *first_product(fad_instruction *last, fad_instruction *al
     return at;
 }
 
-/* Whether an instruction between two may touch `memory`, which is theirs element by element. */
-static bool is_touched(const fad_instruction *from, const fad_instruction *to, const fad_argument *memory)
+/* Whether an instruction between two may write to some of the `bytes` of `memory`, or reads them. */
+static bool is_touched(const fad_instruction *from, const fad_instruction *to, const fad_argument *memory, uint64_t bytes)
 {
     for (const fad_instruction *at = from + 1; at < to; at++) {
         if (at->code == FAD_DO_COUNT)
@@ -81,20 +81,20 @@ static bool is_touched(const fad_instruction *from, const fad_instruction *to, c
             return true;
         for (int k = 0; k < at->count; k++)
             if (at->arguments[k].place != FAD_AT_STRIP && at->arguments[k].base == memory->base &&
-                at->arguments[k].offset == memory->offset)
+                at->arguments[k].offset + bytes > memory->offset && memory->offset + bytes > at->arguments[k].offset)
                 return true;
     }
     return false;
 }
 
 /* Memory += sum of products, element by element: the sum begins with what is there instead, and goes there. */
-static void sum_in_memory(fad_instruction *add, fad_instruction *all, const strip_use *uses)
+static void sum_in_memory(fad_instruction *add, fad_instruction *all, const strip_use *uses, size_t n)
 {
     fad_instruction *last = own_maker(all, uses, &add->arguments[1]), *first;
     fad_argument memory = add->arguments[0];
     memory.place = FAD_AT_MEMORY;
     if (!last || last->dtype != add->dtype || !(first = first_product(last, all, uses)) || first->dtype != add->dtype ||
-        add - first > FARTHEST || is_touched(first, add, &memory))
+        add - first > FARTHEST || is_touched(first, add, &memory, n * fad_itemsize(add->dtype)))
         return;
     last->arguments[last->count - 1] = memory;
     become(first, added(first), first, memory, first->arguments[first->count - 1]);
@@ -107,8 +107,8 @@ static bool runs_through(const fad_instruction *at, const fad_affine *affines, c
     return places->ndim == 1 && numbers[places->first + 1] == (int64_t)fad_itemsize(at->dtype);
 }
 
-size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, const fad_affine *affines, const int64_t *numbers,
-                      void *room)
+size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, size_t n, const fad_affine *affines,
+                      const int64_t *numbers, void *room)
 {
     strip_use *uses = room;
     size_t kept = 0;
@@ -123,7 +123,7 @@ size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, const f
                 fuse(&all[i], 1, all, uses);
     for (size_t i = 0; i < count; i++)
         if (all[i].code == FAD_DO_ADD && runs_through(&all[i], affines, numbers))
-            sum_in_memory(&all[i], all, uses);
+            sum_in_memory(&all[i], all, uses, n);
     for (size_t i = 0; i < count; i++)
         if (all[i].code != FAD_DO_COUNT)
             all[kept++] = all[i];
