@@ -111,11 +111,12 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
         case FAD_DO_MUL_ADD:
         case FAD_DO_MUL_SUB:
         case FAD_DO_SUB_MUL:
+        case FAD_DO_ZMUL_ADD:
             bound->loop(data, &n, steps, bound->data);
             break;
         case FAD_DO_CONVERT:
             if (i->arguments[0].dtype == i->arguments[1].dtype && steps[0] == steps[1])
-                memcpy(data[1], data[0], (size_t)(n * steps[0]));
+                copy(data[1], data[0], (size_t)(n * steps[0]));
             else
                 convert(data[1], steps[1], i->arguments[1].dtype, data[0], steps[0], i->arguments[0].dtype, count);
             break;

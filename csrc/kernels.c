@@ -58,6 +58,8 @@ KERNEL(mul_sub_f64, double, x * y - z)
 KERNEL(mul_sub_f32, float, x * y - z)
 KERNEL(sub_mul_f64, double, z - x * y)
 KERNEL(sub_mul_f32, float, z - x * y)
+KERNEL(zmul_add_f64, double, x == 0 ? z : x * y + z)
+KERNEL(zmul_add_f32, float, x == 0 ? z : x * y + z)
 
 /* --- rows of ops.def that are plain arithmetic: LINEAR and BILINEAR ones of one or two operands --- */
 
@@ -200,5 +202,6 @@ fad_loop fad_fused_loop(int code, int dtype)
     bool wide = dtype == FAD_F64;
     return code == FAD_DO_MUL_ADD   ? (wide ? mul_add_f64 : mul_add_f32)
            : code == FAD_DO_MUL_SUB ? (wide ? mul_sub_f64 : mul_sub_f32)
-                                    : (wide ? sub_mul_f64 : sub_mul_f32);
+           : code == FAD_DO_SUB_MUL ? (wide ? sub_mul_f64 : sub_mul_f32)
+                                    : (wide ? zmul_add_f64 : zmul_add_f32);
 }

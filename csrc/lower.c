@@ -254,16 +254,16 @@ enum { ANYWHERE = 0, AS_SCALAR = 1 };
 /* First stage at which `node` can be read by a region over `n` elements (ANYWHERE: at any place of its memory). */
 static uint32_t readable_at(const fad_lowering *l, uint32_t node, size_t n, bool as_scalar)
 {
-    uint32_t root = l->root[node];
+    uint32_t root = l->root[node], complete = root != node && l->margin[root] != FAD_NO_INDEX ? l->stage[node] : 0;
     switch (l->source[root]) {
     case FAD_FROM_SCALARS:
         return l->stage[root] + !as_scalar;
     case FAD_FROM_REGION: /* a scalar's reader may convert it, with scalar instructions that run before its region */
-        return l->stage[root] + !(n != ANYWHERE && is_whole(l, node) && fad_lower_shape(l, root)->size == n &&
-                                  fad_lower_is_array(l, root));
+        return later(complete, l->stage[root] + !(n != ANYWHERE && is_whole(l, node) && fad_lower_is_array(l, root) &&
+                                                  fad_lower_shape(l, root)->size == n));
     case FAD_FROM_STORES:
     case FAD_FROM_STEP:
-        return l->stage[root] + 1;
+        return later(complete, l->stage[root] + 1);
     default:
         return 0;
     }
@@ -329,10 +329,11 @@ static fad_status scalar_at(fad_lowering *l, uint32_t node, uint32_t *stage)
 
 /* --- windows --- */
 
-/* Makes `node` a window on the root of `on`; one that shows all of it is none. */
-static fad_status look_at(fad_lowering *l, uint32_t node, uint32_t on, ptrdiff_t offset, const ptrdiff_t *strides)
+fad_status fad_lower_look_at(fad_lowering *l, uint32_t node, uint32_t on, ptrdiff_t offset, const ptrdiff_t *strides)
 {
     const fad_shape *shape = fad_lower_shape(l, node);
+    if (l->source[on] == FAD_FROM_VIEW && l->margin[l->root[on]] != FAD_NO_INDEX)
+        l->stage[node] = l->stage[on];
     l->root[node] = l->root[on];
     l->source[node] = FAD_FROM_VIEW;
     if (offset == 0 && is_dense(shape, strides) && shape->size == fad_lower_shape(l, l->root[on])->size) {
@@ -370,20 +371,20 @@ static fad_status lower_view(fad_lowering *l, uint32_t node)
     ptrdiff_t strides[FAD_MAX_NDIM] = {0};
     if (n->op == FAD_VIEW) {
         ptrdiff_t offset = view_offset(l->tape->side[n->aux], w.strides, strides);
-        return look_at(l, node, n->a, w.offset + offset, strides);
+        return fad_lower_look_at(l, node, n->a, w.offset + offset, strides);
     }
     if (n->op == FAD_ELEMENT)
-        return look_at(l, node, n->a, w.offset + flat_offset(from, w.strides, n->aux), strides);
+        return fad_lower_look_at(l, node, n->a, w.offset + flat_offset(from, w.strides, n->aux), strides);
     size_t missing = shape->ndim - from->ndim; /* BROADCAST_TO */
     for (size_t i = missing; i < shape->ndim; i++)
         strides[i] = from->dims[i - missing] == 1 ? 0 : w.strides[i - missing];
-    return look_at(l, node, n->a, w.offset, strides);
+    return fad_lower_look_at(l, node, n->a, w.offset, strides);
 }
 
 static fad_status lower_strided(fad_lowering *l, uint32_t node, uint32_t dense)
 {
     const fad_strided *strided = l->tape->side[l->tape->nodes[node].aux];
-    return look_at(l, node, dense, fad_lower_window(l, dense).offset + strided->start, strided->strides);
+    return fad_lower_look_at(l, node, dense, fad_lower_window(l, dense).offset + strided->start, strided->strides);
 }
 
 /* --- stores --- */
@@ -451,6 +452,12 @@ typedef struct {
     bool copied;               /* to places that are distinct: nothing is added there, not even to a zero */
 } term;
 
+static term plain_term(uint32_t from)
+{
+    term all = {from, FAD_NO_INDEX, FAD_NO_INDEX, 0, false};
+    return all;
+}
+
 /* The stretch that a window over `shape` is, as the offset of its first element; -1 where it is none. */
 static ptrdiff_t stretch_at(const fad_lowering *l, uint32_t window, const fad_shape *shape)
 {
@@ -481,6 +488,35 @@ static fad_status part_term(fad_lowering *l, uint32_t to, uint32_t part, term *o
     return FAD_OK;
 }
 
+/* Stage at which a term can be added. */
+static uint32_t term_at(const fad_lowering *l, uint32_t node, const term *t)
+{
+    size_t n = fad_lower_shape(l, t->from)->size;
+    uint32_t at = later(earliest(l, node), readable_at(l, t->from, n, false));
+    return t->indices == FAD_NO_INDEX ? at : later(at, readable_at(l, t->indices, n, false));
+}
+
+/* The term that is known before all others, if it is for all places: it is stored instead of added to zeros. Those of
+ * its stage must be for all places too: then its region adds them after it, and no strip stores where one before has
+ * added. `count`: there is none. */
+static size_t term_to_begin_with(const fad_lowering *l, uint32_t node, const term *terms, size_t count)
+{
+    size_t first = count;
+    uint32_t stage = FAD_NO_INDEX, at;
+    for (size_t i = 0; i < count && !l->strict; i++) /* 0 + x is not x where x is -0 */
+        if (terms[i].window == FAD_NO_INDEX && terms[i].indices == FAD_NO_INDEX && (at = term_at(l, node, &terms[i])) < stage) {
+            first = i;
+            stage = at;
+        }
+    for (size_t i = 0; i < count && first < count; i++) {
+        at = term_at(l, node, &terms[i]);
+        bool in_step = terms[i].window == FAD_NO_INDEX && terms[i].indices == FAD_NO_INDEX;
+        if (at < stage || (at == stage && !in_step))
+            return count;
+    }
+    return first;
+}
+
 /* Whether all terms are stretches that one region adds: then the one that lies last is stored instead. Strip by strip,
  * what is stored lies ahead of all that is added. */
 static bool one_pass(const fad_lowering *l, const term *terms, size_t count)
@@ -496,32 +532,53 @@ static bool one_pass(const fad_lowering *l, const term *terms, size_t count)
 static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t count)
 {
     span when = begin_stores(l, node);
-    size_t last = 0, n = fad_lower_shape(l, terms[0].from)->size;
+    size_t begin = term_to_begin_with(l, node, terms, count);
     bool pass = one_pass(l, terms, count);
-    for (size_t i = 1; pass && i < count; i++)
-        if (terms[i].offset > terms[last].offset)
-            last = i;
-    term first = terms[last];
-    terms[last] = terms[0];
-    terms[0] = first;
+    if (pass)
+        for (size_t i = begin = 0; i < count; i++)
+            begin = terms[i].offset > terms[begin].offset ? i : begin;
+    bool stored = begin < count;
+    if (stored) {
+        term first = terms[begin];
+        terms[begin] = terms[0];
+        terms[0] = first;
+    }
     for (size_t i = 0; i < count; i++)
         TRY(store(l, node, false, terms[i].from,
-                  terms[i].indices != FAD_NO_INDEX                      ? FAD_DO_SCATTER_ADD
-                  : (pass && i == 0) || (count == 1 && terms[0].copied) ? FAD_DO_STORE
-                                                                        : FAD_DO_ADD,
+                  terms[i].indices != FAD_NO_INDEX                        ? FAD_DO_SCATTER_ADD
+                  : (stored && i == 0) || (count == 1 && terms[0].copied) ? FAD_DO_STORE
+                                                                          : FAD_DO_ADD,
                   terms[i].window, terms[i].indices, earliest(l, node), &when));
-    if (!pass)
+    if (!stored)
         return end_stores(l, node, when, true);
-    TRY(zero(l, node, when, 0, (size_t)first.offset));
-    TRY(zero(l, node, when, (size_t)first.offset + n, fad_lower_shape(l, node)->size));
+    size_t from = (size_t)terms[0].offset;
+    TRY(zero(l, node, when, 0, from));
+    TRY(zero(l, node, when, from + fad_lower_shape(l, terms[0].from)->size, fad_lower_shape(l, node)->size));
     return end_stores(l, node, when, false);
+}
+
+/* Makes an EMBED a window on what it embeds, between zeros, where that can be. */
+static fad_status surround_by_zeros(fad_lowering *l, uint32_t node, const term *part, bool *done)
+{
+    *done = false;
+    if (!part->copied || part->offset < 0)
+        return FAD_OK;
+    TRY(fad_lower_surround(l, node, part->from, part->offset, done));
+    if (!*done)
+        return FAD_OK;
+    uint32_t stage = l->stage[l->root[node]];
+    span when = {stage, stage};
+    TRY(zero(l, node, when, 0, (size_t)part->offset));
+    return zero(l, node, when, (size_t)part->offset + fad_lower_shape(l, part->from)->size, fad_lower_shape(l, node)->size);
 }
 
 static fad_status lower_part(fad_lowering *l, uint32_t node)
 {
     term only;
+    bool done;
     TRY(part_term(l, node, node, &only));
-    return add_terms(l, node, &only, 1);
+    TRY(surround_by_zeros(l, node, &only, &done));
+    return done ? FAD_OK : add_terms(l, node, &only, 1);
 }
 
 static fad_status lower_sum_to(fad_lowering *l, uint32_t node)
@@ -554,20 +611,53 @@ static fad_status lower_update(fad_lowering *l, uint32_t node)
     return end_stores(l, node, when, false);
 }
 
+/* Offset of part `k` in a CONCATENATE. */
+static ptrdiff_t part_offset(const fad_lowering *l, const fad_list *list, const fad_shape *shape, size_t k)
+{
+    ptrdiff_t rows = 0;
+    for (size_t i = 0; i < k; i++)
+        rows += fad_lower_shape(l, list->nodes[i])->dims[list->axis];
+    return rows * shape->strides[list->axis];
+}
+
+/* Makes a CONCATENATE a window on its largest part, where that can be. */
+static fad_status surround_by_parts(fad_lowering *l, uint32_t node, size_t *kept, bool *done)
+{
+    const fad_list *list = l->tape->side[l->tape->nodes[node].aux];
+    const fad_shape *shape = fad_lower_shape(l, node);
+    for (size_t i = *kept = 0; i < list->count; i++)
+        if (fad_lower_shape(l, list->nodes[i])->size > fad_lower_shape(l, list->nodes[*kept])->size)
+            *kept = i;
+    uint32_t part = list->nodes[*kept];
+    *done = is_dense(fad_lower_shape(l, part), shape->strides);
+    return *done ? fad_lower_surround(l, node, part, part_offset(l, list, shape, *kept), done) : FAD_OK;
+}
+
 static fad_status lower_concatenate(fad_lowering *l, uint32_t node)
 {
     const fad_list *list = l->tape->side[l->tape->nodes[node].aux];
     const fad_shape *shape = fad_lower_shape(l, node);
-    ptrdiff_t offset = 0;
-    span when = begin_stores(l, node);
+    size_t kept;
+    bool done;
+    TRY(surround_by_parts(l, node, &kept, &done));
+    uint32_t to = l->root[node], not_before = done ? l->stage[to] : earliest(l, node);
+    ptrdiff_t offset = done ? fad_lower_window(l, node).offset : 0;
+    span when = {FAD_NO_INDEX, 0};
+    if (!done)
+        when = begin_stores(l, node);
     for (size_t i = 0; i < list->count; i++) {
         const fad_shape *part = fad_lower_shape(l, list->nodes[i]);
         uint32_t window;
-        TRY(new_window(l, part, offset, shape->strides, &window));
+        if (!done || i != kept) {
+            TRY(new_window(l, part, offset, shape->strides, &window));
+            TRY(store(l, to, false, list->nodes[i], FAD_DO_STORE, window, FAD_NO_INDEX, not_before, &when));
+        }
         offset += part->dims[list->axis] * shape->strides[list->axis];
-        TRY(store(l, node, false, list->nodes[i], FAD_DO_STORE, window, FAD_NO_INDEX, earliest(l, node), &when));
     }
-    return end_stores(l, node, when, false);
+    if (!done)
+        return end_stores(l, node, when, false);
+    l->stage[node] = when.last + 1;
+    return FAD_OK;
 }
 
 /* Scalars side by side: an item each, of the interpreter. */
@@ -588,26 +678,6 @@ static fad_status lower_stack(fad_lowering *l, uint32_t node)
         when.last = later(when.last, stage);
     }
     return end_stores(l, node, when, false);
-}
-
-/* A sum that absorbs parts. */
-static fad_status lower_absorbing_sum(fad_lowering *l, uint32_t node)
-{
-    uint32_t p;
-    size_t count = 0;
-    fad_status status = FAD_OK;
-    while (fad_parent(l->tape, node, count) != FAD_NODE_NONE)
-        count++;
-    term *terms = fad_arena_alloc(l->tape, &l->arena, count * sizeof *terms, &status);
-    if (!terms)
-        return status;
-    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
-        term plain = {p, FAD_NO_INDEX, FAD_NO_INDEX, 0, false};
-        terms[k] = plain;
-        if (l->absorbed[p] == node)
-            TRY(part_term(l, node, p, &terms[k]));
-    }
-    return add_terms(l, node, terms, count);
 }
 
 /* --- computed roots --- */
@@ -665,6 +735,73 @@ static fad_status lower_in_region(fad_lowering *l, uint32_t node)
     return add_item(l, l->region[node], &item);
 }
 
+/* Terms that are read from memory in any case are terms like others where they can be windows. `*left`: those that the
+ * sum still absorbs. */
+static fad_status release_terms(fad_lowering *l, uint32_t node, term *terms, size_t count, size_t *left)
+{
+    uint32_t p;
+    bool done;
+    *left = 0;
+    for (size_t k = 0; k < count; k++) {
+        p = fad_parent(l->tape, node, k);
+        if (l->absorbed[p] != node)
+            continue;
+        bool in_memory = l->window[terms[k].from] != FAD_NO_INDEX || l->source[l->root[terms[k].from]] != FAD_FROM_REGION;
+        done = false;
+        if (in_memory)
+            TRY(surround_by_zeros(l, p, &terms[k], &done));
+        if (done) {
+            l->absorbed[p] = FAD_NO_INDEX;
+            terms[k] = plain_term(p);
+        }
+        *left += !done;
+    }
+    return FAD_OK;
+}
+
+/* Whether `node` is a sum of many values that nobody else reads and that are known one after the other: each is added
+ * when it is there, instead of being kept until all are. */
+static bool is_spread(const fad_lowering *l, uint32_t node)
+{
+    enum { MANY = 4 };
+    size_t n = fad_lower_shape(l, node)->size, early = 0;
+    uint32_t p, last = 0;
+    if (l->strict || l->needed[node] & 2 || l->tape->nodes[node].op != FAD_NSUM)
+        return false;
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+        if (fad_lower_shape(l, p) != fad_lower_shape(l, node) || l->absorbed[p] != FAD_NO_INDEX)
+            return false;
+        last = later(last, readable_at(l, p, n, false));
+    }
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++)
+        early += l->source[p] == FAD_FROM_REGION && l->uses[p] == 1 && l->stage[p] < last;
+    return early >= MANY;
+}
+
+/* A sum whose terms are added one by one, those that it absorbs at their places. */
+static fad_status lower_sum_of_terms(fad_lowering *l, uint32_t node)
+{
+    uint32_t p;
+    size_t count = 0, left;
+    fad_status status = FAD_OK;
+    while (fad_parent(l->tape, node, count) != FAD_NODE_NONE)
+        count++;
+    term *terms = fad_arena_alloc(l->tape, &l->arena, count * sizeof *terms, &status);
+    if (!terms)
+        return status;
+    for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
+        terms[k] = plain_term(p);
+        if (l->absorbed[p] == node)
+            TRY(part_term(l, node, p, &terms[k]));
+    }
+    if (!one_pass(l, terms, count)) {
+        TRY(release_terms(l, node, terms, count, &left));
+        if (left == 0 && !is_spread(l, node))
+            return lower_in_region(l, node);
+    }
+    return add_terms(l, node, terms, count);
+}
+
 static fad_status lower_step(fad_lowering *l, uint32_t node, int kind)
 {
     uint32_t p, stage = earliest(l, node);
@@ -703,7 +840,7 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
         return lower_view(l, node);
     case FAD_RESHAPE:
         if (fad_lower_is_dense(l, n->a))
-            return look_at(l, node, n->a, fad_lower_window(l, n->a).offset, fad_lower_shape(l, node)->strides);
+            return fad_lower_look_at(l, node, n->a, fad_lower_window(l, n->a).offset, fad_lower_shape(l, node)->strides);
         break;
     case FAD_STRIDED:
         TRY(make_dense(l, n->a, &dense));
@@ -738,8 +875,8 @@ static fad_status lower_node(fad_lowering *l, uint32_t node)
     default:
         break;
     }
-    if (l->uses[node] & UINT32_C(0x80000000))
-        return lower_absorbing_sum(l, node);
+    if (l->uses[node] & UINT32_C(0x80000000) || is_spread(l, node))
+        return lower_sum_of_terms(l, node);
     return is_scalar_op(l, node) ? lower_scalar(l, node) : lower_in_region(l, node);
 }
 
@@ -834,7 +971,8 @@ static bool may_be_output(const fad_lowering *l, uint32_t node)
     bool own = l->source[root] == FAD_FROM_REGION || l->source[root] == FAD_FROM_STORES ||
                l->source[root] == FAD_FROM_STEP;
     return own && fad_lower_is_array(l, node) && fad_lower_is_array(l, root) && is_whole(l, node) &&
-           l->output[root] == FAD_NO_INDEX && !(l->needed[root] & 2);
+           l->output[root] == FAD_NO_INDEX && !(l->needed[root] & 2) &&
+           l->margin[root] == FAD_NO_INDEX;
 }
 
 /* The memory of `root` begins at element `at` of output `k`. What is joined end to end is then made in its place. */
@@ -980,7 +1118,7 @@ static fad_status make_tables(fad_lowering *l)
         {&l->window, sizeof *l->window, l->room, false},   {&l->region, sizeof *l->region, l->room, false},
         {&l->absorbed, sizeof *l->absorbed, l->room, false}, {&l->dense, sizeof *l->dense, l->room, false},
         {&l->number, sizeof *l->number, l->room, false},   {&l->output, sizeof *l->output, l->room, false},
-        {&l->copy_of, sizeof *l->copy_of, copies, false},
+        {&l->margin, sizeof *l->margin, l->room, false},   {&l->copy_of, sizeof *l->copy_of, copies, false},
     };
     enum { COUNT = sizeof all / sizeof *all };
     size_t bytes = 0, zeros = 0;
@@ -1030,6 +1168,7 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
     if (status == FAD_OK)
         status = fad_program_bind(program);
     fad_resize(tape, l.windows, l.window_capacity * sizeof *l.windows, 0, &ignored);
+    fad_resize(tape, l.margins, l.margin_capacity * sizeof *l.margins, 0, &ignored);
     fad_resize(tape, l.items, l.item_capacity * sizeof *l.items, 0, &ignored);
     fad_resize(tape, l.regions, l.region_capacity * sizeof *l.regions, 0, &ignored);
     fad_resize(tape, l.table, l.table_size * sizeof *l.table, 0, &ignored);

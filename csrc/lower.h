@@ -24,6 +24,11 @@ typedef struct {
     const ptrdiff_t *strides;
 } fad_window;
 
+/* Elements of a root's memory before and behind its own. */
+typedef struct {
+    size_t before, behind;
+} fad_margins;
+
 typedef enum { FAD_ITEM_COMPUTE, FAD_ITEM_STORE, FAD_ITEM_LOAD, FAD_ITEM_STEP, FAD_ITEM_ZERO, FAD_ITEM_GUARD } fad_item_kind;
 
 /* A piece of work in a region. STORE: the value of `source` goes to `node` (or to output `node`, where `to_output`)
@@ -53,15 +58,19 @@ typedef struct {
     uint8_t *source;           /* fad_source */
     uint8_t *in_memory;        /* of FAD_FROM_REGION: read where a strip does not reach */
     uint32_t *root, *window;   /* window: FAD_NO_INDEX for all of the root as it is */
-    uint32_t *stage, *region;  /* of roots: when complete; who computes (of an input: its number) */
+    uint32_t *stage, *region;  /* of roots: when complete; who computes (of an input: its number). Stage of a window that
+                                * reaches into margins: when it can be read */
     uint32_t *absorbed;        /* the sum that takes a node's contribution in its place */
     uint32_t *dense;           /* copy of a node that is no dense array */
     uint32_t *copy_of;         /* of copies: the node */
     uint32_t *number;          /* of scalar nodes read from elsewhere: node whose scalar holds it */
     uint32_t *output;          /* output in which the root's memory is */
     uint64_t *output_at;       /* from which element on */
+    uint32_t *margin;          /* of roots: number of its margins */
     fad_window *windows;
     size_t window_count, window_capacity;
+    fad_margins *margins;
+    size_t margin_count, margin_capacity;
     fad_item *items;
     size_t item_count, item_capacity;
     fad_region *regions;
@@ -87,13 +96,21 @@ int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands
 void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
                      void *context);
 fad_status fad_lower_grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *capacity);
+/* Makes `node` a window on the root of `on`; one that shows all of it is none. */
+fad_status fad_lower_look_at(fad_lowering *l, uint32_t node, uint32_t on, ptrdiff_t offset, const ptrdiff_t *strides);
+
+/* lower_margins.c: makes `node`, a join that holds `part` from element `at` on, a window on the root of `part` where that
+ * can be: `*done`. What else the join has is then to be stored there. */
+fad_status fad_lower_surround(fad_lowering *l, uint32_t node, uint32_t part, ptrdiff_t at, bool *done);
+fad_margins fad_lower_margins(const fad_lowering *l, uint32_t root);
 
 /* lower_place.c: what one later region alone reads is computed there, and never in memory. */
 fad_status fad_lower_place(fad_lowering *l);
 
 /* lower_fuse.c: shortens a region's instructions, whose strips are numbered as they are made (0 .. strips-1), and gives
- * how many are left. `room`: for two uint32_t a strip. */
-size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, void *room);
+ * how many are left. `n`: elements of the region; `room`: for two uint32_t a strip. */
+size_t fad_lower_fuse(fad_instruction *all, size_t count, size_t strips, size_t n, const fad_affine *affines,
+                      const int64_t *numbers, void *room);
 
 /* lower_emit.c: steps and instructions. `order` names the regions as they run. */
 fad_status fad_lower_emit(fad_lowering *l, const uint32_t *order, const char *seen, fad_program *program);

@@ -3,7 +3,7 @@
 #include "lower_emit.h"
 #include "try.h"
 
-enum { LINE = FAD_CACHE_LINE, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
+enum { LINE = FAD_CACHE_LINE, PAGE = 4096, GAP = 5 * LINE, STRIP_BUDGET = 3 << 13, SHORTEST = 128, LONGEST = 1024 };
 
 fad_status fad_emit_push(fad_emitter *e, fad_records *to, const void *record)
 {
@@ -76,7 +76,7 @@ fad_status fad_emit_take_block(fad_emitter *e, uint64_t size, uint64_t *at)
     if (reuse(e, &e->blocks_free[size_class(size, &rounded)], at))
         return FAD_OK;
     *at = (e->top + LINE - 1) & ~(uint64_t)(LINE - 1);
-    e->top = *at + rounded;
+    e->top = *at + rounded + (rounded < PAGE ? 0 : GAP); /* arrays that lie alike in their pages wait for one another */
     return e->top < PTRDIFF_MAX ? FAD_OK : FAD_NO_MEMORY;
 }
 
@@ -86,13 +86,26 @@ fad_status fad_emit_give_block(fad_emitter *e, uint64_t size, uint64_t at)
     return release(e, &e->blocks_free[size_class(size, &rounded)], at);
 }
 
+/* Bytes of an array with its margins, and of the margin before it: of whole lines, as the array begins one. */
+static uint64_t bytes_around(const fad_emitter *e, uint32_t root, uint64_t *before)
+{
+    fad_margins margins = fad_lower_margins(e->l, root);
+    uint64_t item = fad_itemsize(fad_lower_dtype(e->l, root));
+    *before = (margins.before * item + LINE - 1) & ~(uint64_t)(LINE - 1);
+    return *before + bytes_of(e, root) + margins.behind * item;
+}
+
 fad_status fad_emit_make_room(fad_emitter *e, uint32_t root)
 {
+    uint64_t before;
     if (e->state[root] & FAD_HAS_ROOM || e->l->output[root] != FAD_NO_INDEX)
         return FAD_OK;
     e->state[root] |= FAD_HAS_ROOM;
-    return fad_lower_is_array(e->l, root) ? fad_emit_take_block(e, bytes_of(e, root), &e->where[root])
-                                          : fad_emit_take_scalar(e, &e->where[root]);
+    if (!fad_lower_is_array(e->l, root))
+        return fad_emit_take_scalar(e, &e->where[root]);
+    TRY(fad_emit_take_block(e, bytes_around(e, root, &before), &e->where[root]));
+    e->where[root] += before;
+    return FAD_OK;
 }
 
 fad_status fad_emit_free_room(fad_emitter *e, uint32_t owner)
@@ -102,8 +115,10 @@ fad_status fad_emit_free_room(fad_emitter *e, uint32_t owner)
     if (e->l->source[owner] == FAD_FROM_CONSTANT)
         return FAD_OK;
     e->state[owner] |= FAD_IS_FREE;
-    return fad_lower_is_array(e->l, owner) ? fad_emit_give_block(e, bytes_of(e, owner), e->where[owner])
-                                           : fad_emit_give_scalar(e, e->where[owner]);
+    if (!fad_lower_is_array(e->l, owner))
+        return fad_emit_give_scalar(e, e->where[owner]);
+    uint64_t before, size = bytes_around(e, owner, &before);
+    return fad_emit_give_block(e, size, e->where[owner] - before);
 }
 
 /* --- constants --- */
@@ -643,7 +658,8 @@ static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
     if (!place)
         return status;
     if (!e->l->strict && e->l->regions[e->region].stage >= e->l->barrier)
-        count = fad_lower_fuse(all, count, e->strip_count, place);
+        count = fad_lower_fuse(all, count, e->strip_count, e->l->regions[e->region].n, e->affines.data,
+                               e->numbers.data, place);
     e->instructions.count = e->first_instruction + count;
     note_last_readings(e, all, count);
     memset(place, 0xff, bytes);
@@ -820,8 +836,9 @@ static fad_status emit_zero(fad_emitter *e, const fad_item *item)
 {
     size_t size = fad_itemsize(fad_lower_dtype(e->l, item->node));
     fad_step step = {.kind = FAD_STEP_ZERO, .n = (uint64_t)(item->indices - item->window) * size};
-    TRY(fad_emit_make_room(e, item->node));
-    step.arguments[0] = fad_emit_memory(e, item->node, (ptrdiff_t)item->window);
+    uint32_t root = e->l->root[item->node];
+    TRY(fad_emit_make_room(e, root));
+    step.arguments[0] = fad_emit_memory(e, root, fad_lower_window(e->l, item->node).offset + (ptrdiff_t)item->window);
     return fad_emit_push(e, &e->steps, &step);
 }
 

@@ -88,7 +88,8 @@ static void find_sums(const fad_tape *tape, facts *known)
         bool inside = may_be_absorbed(known, (uint32_t)i) && known[c].link;
         bool difference = tape->nodes[i].op == FAD_SUB || (inside && tape->nodes[c].op == FAD_SUB);
         inside = inside && !(tape->nodes[c].op == FAD_SUB && tape->nodes[c].b == i);
-        known[i].absorbed = inside && (!difference || known[c].is_long);
+        bool array = tape->nodes[i].flags & FAD_IS_ARRAY; /* summed as soon as its terms are known, not when all are */
+        known[i].absorbed = inside && ((!difference && !array) || known[c].is_long);
         known[i].is_long = known[i].absorbed ? known[c].is_long : known[i].terms >= LONG;
     }
 }

@@ -34,6 +34,7 @@ typedef enum {
     FAD_DO_MUL_ADD,      /* x, y, z: x*y + z, rounded once where the machine can */
     FAD_DO_MUL_SUB,      /* x*y - z */
     FAD_DO_SUB_MUL,      /* z - x*y */
+    FAD_DO_ZMUL_ADD,     /* x*y + z, and z where x is 0: a strong product */
     FAD_DO_CONVERT,      /* operand, result: another type */
     FAD_DO_LOAD,         /* result[i] = memory at an affine place */
     FAD_DO_STORE,        /* memory at an affine place = operand[i] */
@@ -44,7 +45,7 @@ typedef enum {
     FAD_DO_COUNT
 } fad_code;
 
-static inline bool fad_is_fused(int code) { return code >= FAD_DO_MUL_ADD && code <= FAD_DO_SUB_MUL; }
+static inline bool fad_is_fused(int code) { return code >= FAD_DO_MUL_ADD && code <= FAD_DO_ZMUL_ADD; }
 
 /* Affine places: of flat index i, taken apart into indices by `dims`, the offset is the sum of index times stride. */
 typedef struct {

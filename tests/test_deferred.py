@@ -507,11 +507,11 @@ def test_no_value_is_asked_for_while_the_program_is_made(monkeypatch):
         kept.append(np.sin(x))
         return np.sum(kept[-1])
 
-    def optimised(trace, strict):
+    def optimised(trace, strict, **options):
         with pytest.raises(RuntimeError, match="under way"):
             kept[-1].value  # noqa: B018
         refused.append(len(trace))
-        return original(trace, strict)
+        return original(trace, strict, **options)
 
     original = _deferred.optimised
     monkeypatch.setattr(_deferred, "optimised", optimised)
