@@ -116,7 +116,7 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
             break;
         case FAD_DO_CONVERT:
             if (i->arguments[0].dtype == i->arguments[1].dtype && steps[0] == steps[1])
-                copy(data[1], data[0], (size_t)(n * steps[0]));
+                fad_copy_bytes(data[1], data[0], (size_t)(n * steps[0]));
             else
                 convert(data[1], steps[1], i->arguments[1].dtype, data[0], steps[0], i->arguments[0].dtype, count);
             break;

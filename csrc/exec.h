@@ -53,4 +53,14 @@ void fad_run_groups(const fad_group *g, size_t count, const fad_bound_loop *boun
 /* exec_repeat.c: runs a body of instructions `n` times. `room`: fad_repeat_bytes(count), of this run. */
 fad_status fad_run_repeat(const fad_repeated *body, size_t count, uint64_t n, char *const *bases, char *room);
 
+/* In pieces: from some kilobytes on, a library's memcpy may be one string instruction, which takes ten times as long
+ * where the target lies a little further in its page than the source. */
+static inline void fad_copy_bytes(char *restrict to, const char *restrict from, size_t size)
+{
+    enum { PIECE = 1024 };
+    for (; size > PIECE; size -= PIECE, to += PIECE, from += PIECE)
+        memcpy(to, from, PIECE);
+    memcpy(to, from, size);
+}
+
 #endif

@@ -50,21 +50,11 @@ FILL(fill_int64_t, int64_t)
 FILL(fill_int32_t, int32_t)
 FILL(fill_uint8_t, uint8_t)
 
-/* In pieces: from some kilobytes on, a library's memcpy may be one string instruction, which takes ten times as long
- * where the target lies a little further in its page than the source. */
-static void copy(char *restrict to, const char *restrict from, size_t size)
-{
-    enum { PIECE = 1024 };
-    for (; size > PIECE; size -= PIECE, to += PIECE, from += PIECE)
-        memcpy(to, from, PIECE);
-    memcpy(to, from, size);
-}
-
 #define COPY(NAME, T, TO, TO_STEP, FROM, FROM_STEP)                                                      \
     static void NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count)           \
     {                                                                                                    \
         if (TO_STEP == (ptrdiff_t)sizeof(T) && FROM_STEP == (ptrdiff_t)sizeof(T)) {                      \
-            copy(TO, FROM, (size_t)count * sizeof(T));                                                 \
+            fad_copy_bytes(TO, FROM, (size_t)count * sizeof(T));                                       \
             return;                                                                                      \
         }                                                                                                \
         if (TO_STEP == (ptrdiff_t)sizeof(T) && FROM_STEP == 0) {                                         \
