@@ -1,5 +1,6 @@
 /* pass_reassociate.c: chains and trees of additions become n-ary sums, so that a loop's accumulator is one node and
- * not a recurrence. An intermediate sum that somebody else reads stays a node of its own. */
+ * not a recurrence. An intermediate sum that somebody else reads stays a node of its own; so does a short sum of arrays,
+ * which is added up as its terms become known. */
 #include "fastad.h"
 #include "try.h"
 

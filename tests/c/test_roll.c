@@ -761,7 +761,7 @@ static void test_reassociation(void)
     recording r;
     fad_tape *tape = NULL;
     begin(&r);
-    uint32_t x = input(&r, 40), shared = add(&r, at(&r, x, 0), at(&r, x, 1)), s = shared, v = x;
+    uint32_t x = input(&r, 40), shared = add(&r, at(&r, x, 0), at(&r, x, 1)), s = shared, v = x, w = x;
     for (size_t i = 2; i < 10; i++)
         s = add(&r, s, at(&r, x, i));
     s = add(&r, s, number(&r, 0.0));
@@ -769,24 +769,29 @@ static void test_reassociation(void)
         s = sub(&r, s, at(&r, x, i));
     for (int i = 0; i < 5; i++)
         v = add(&r, v, op1(&r, FAD_SIN, v == x ? x : v));
-    v = add(&r, add(&r, v, x), op1(&r, FAD_COS, x)); /* of arrays */
+    v = add(&r, add(&r, v, x), op1(&r, FAD_COS, x)); /* of arrays: a short sum stays, a long one is written out */
+    for (size_t i = 0; i < 8; i++)
+        w = add(&r, w, mul(&r, x, at(&r, x, i)));
     output(&r, mul(&r, s, shared));
     output(&r, sub(&r, at(&r, x, 3), at(&r, x, 4)));
     output(&r, at(&r, v, 7));
+    output(&r, at(&r, w, 7));
     DO(fad_tape_create(&tape, NULL, &loops, 0));
     fad_trace out = {.tape = tape};
     DO(fad_trace_mark(&r.trace));
     DO(fad_pass_reassociate(&r.trace, &out));
     EXPECT(verified(tape));
-    size_t sums = 0, terms = 0, differences = 0, negations = 0;
+    size_t sums = 0, terms = 0, differences = 0, negations = 0, array_additions = 0;
     for (size_t i = 0; i < tape->count; i++) {
         const fad_node *n = &tape->nodes[i];
+        array_additions += n->op == FAD_ADD && n->flags & FAD_IS_ARRAY;
         sums += n->op == FAD_NSUM;
         terms += n->op == FAD_NSUM ? ((const fad_list *)tape->side[n->aux])->count : 0;
         differences += n->op == FAD_SUB;
         negations += n->op == FAD_NEG;
     }
-    EXPECT(sums == 2 && terms == (1 + 8 + 10) + 4 && differences == 1 && negations == 10);
+    EXPECT(sums == 2 && terms == (1 + 8 + 10) + (1 + 8) && differences == 1 && negations == 10);
+    EXPECT(array_additions == 5 + 2);
     fad_tape_destroy(tape);
     EXPECT(check(&r, true, 8, false).right);
     fad_tape_destroy(r.tape);
