@@ -561,7 +561,7 @@ static fad_status add_terms(fad_lowering *l, uint32_t node, term *terms, size_t 
 static fad_status surround_by_zeros(fad_lowering *l, uint32_t node, const term *part, bool *done)
 {
     *done = false;
-    if (!part->copied || part->offset < 0)
+    if (!part->copied || part->offset < 0 || l->given[node])
         return FAD_OK;
     TRY(fad_lower_surround(l, node, part->from, part->offset, done));
     if (!*done)
@@ -629,7 +629,7 @@ static fad_status surround_by_parts(fad_lowering *l, uint32_t node, size_t *kept
         if (fad_lower_shape(l, list->nodes[i])->size > fad_lower_shape(l, list->nodes[*kept])->size)
             *kept = i;
     uint32_t part = list->nodes[*kept];
-    *done = is_dense(fad_lower_shape(l, part), shape->strides);
+    *done = !l->given[node] && is_dense(fad_lower_shape(l, part), shape->strides);
     return *done ? fad_lower_surround(l, node, part, part_offset(l, list, shape, *kept), done) : FAD_OK;
 }
 
@@ -975,6 +975,12 @@ static bool may_be_output(const fad_lowering *l, uint32_t node)
            l->margin[root] == FAD_NO_INDEX;
 }
 
+/* Whether the parts of a CONCATENATE of this shape lie end to end. */
+static bool joins_end_to_end(const fad_list *list, const fad_shape *shape)
+{
+    return (size_t)shape->dims[list->axis] * (size_t)shape->strides[list->axis] == shape->size;
+}
+
 /* The memory of `root` begins at element `at` of output `k`. What is joined end to end is then made in its place. */
 static void make_output(fad_lowering *l, uint32_t root, uint32_t k, uint64_t at)
 {
@@ -985,8 +991,7 @@ static void make_output(fad_lowering *l, uint32_t root, uint32_t k, uint64_t at)
         return;
     const fad_list *list = l->tape->side[l->tape->nodes[root].aux];
     const fad_shape *shape = fad_lower_shape(l, root);
-    size_t stretch = (size_t)shape->dims[list->axis] * (size_t)shape->strides[list->axis];
-    for (size_t i = 0; stretch == shape->size && i < list->count; i++) {
+    for (size_t i = 0; joins_end_to_end(list, shape) && i < list->count; i++) {
         uint32_t part = list->nodes[i];
         if (may_be_output(l, part))
             make_output(l, l->root[part], k, at);
@@ -1058,6 +1063,20 @@ static fad_status order_regions(fad_lowering *l, uint32_t **out)
     return FAD_OK;
 }
 
+static void find_given(fad_lowering *l)
+{
+    for (size_t i = 0; i < l->trace->output_count; i++)
+        l->given[l->trace->outputs[i]] = 1;
+    for (uint32_t i = (uint32_t)l->count; i-- > 0;) {
+        const fad_node *n = &l->tape->nodes[i];
+        if (!l->given[i] || n->op != FAD_CONCATENATE)
+            continue;
+        const fad_list *list = l->tape->side[n->aux];
+        for (size_t k = 0; joins_end_to_end(list, fad_lower_shape(l, i)) && k < list->count; k++)
+            l->given[list->nodes[k]] = 1;
+    }
+}
+
 static fad_status lower_all(fad_lowering *l)
 {
     for (size_t i = 0; i < l->trace->input_count; i++)
@@ -1068,6 +1087,7 @@ static fad_status lower_all(fad_lowering *l)
         l->needed[l->trace->outputs[i]] |= 1;
     need(l, 2);
     need(l, 1);
+    find_given(l);
     count_uses(l);
     absorb(l);
     for (uint32_t i = 0; i < l->count; i++)
@@ -1114,6 +1134,7 @@ static fad_status make_tables(fad_lowering *l)
         {&l->uses, sizeof *l->uses, l->room, true},        {&l->stage, sizeof *l->stage, l->room, true},
         {&l->output_at, sizeof *l->output_at, l->room, true},
         {&l->needed, 1, l->room, true},                    {&l->source, 1, l->room, true},
+        {&l->given, 1, l->room, true},
         {&l->in_memory, 1, l->room, true},                 {&l->root, sizeof *l->root, l->room, false},
         {&l->window, sizeof *l->window, l->room, false},   {&l->region, sizeof *l->region, l->room, false},
         {&l->absorbed, sizeof *l->absorbed, l->room, false}, {&l->dense, sizeof *l->dense, l->room, false},

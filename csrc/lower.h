@@ -56,6 +56,7 @@ typedef struct {
     uint32_t *uses;
     uint8_t *needed;           /* 1: by an output; 2: by a guard */
     uint8_t *source;           /* fad_source */
+    uint8_t *given;            /* nodes that are outputs, or joined end to end in one: they lie there, not in margins */
     uint8_t *in_memory;        /* of FAD_FROM_REGION: read where a strip does not reach */
     uint32_t *root, *window;   /* window: FAD_NO_INDEX for all of the root as it is */
     uint32_t *stage, *region;  /* of roots: when complete; who computes (of an input: its number). Stage of a window that
