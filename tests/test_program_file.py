@@ -582,3 +582,25 @@ def test_float32_programs_take_float64():
 def test_a_recorded_value_is_no_argument(two):
     with fad.Tape() as tape, pytest.raises(TypeError):
         two[0](two[1], tape.variable(1.0))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_a_strong_product_that_is_added(dtype):
+    """One instruction, saved and loaded; where its first factor is 0 it adds nothing, not even of inf."""
+
+    def f(x, w):
+        return np.sum(np.exp(x * w) * x)
+
+    x = np.linspace(-1.0, 1.0, 301).astype(dtype)
+    x[150], w = 0.0, np.linspace(0.1, 2.0, 301).astype(dtype)
+    w[150] = -np.inf
+    gradient = fad.grad(f, argnums=(0, 1))
+    program = fad.compile(gradient).program(x, w)
+    assert "zmul-add" in program.text()
+    loaded = fad.Program.from_bytes(program.to_bytes())
+    expected = gradient(x, w)
+    assert np.isnan(expected[0][150])  # exp(0 * inf) is
+    for run in (program, loaded):
+        for own, right in zip(run(x, w), expected, strict=True):
+            np.testing.assert_allclose(own, right, rtol=1e-13 if dtype == "f8" else 2e-6)
