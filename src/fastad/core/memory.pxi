@@ -26,8 +26,9 @@ cdef void *resize(void *context, void *p, size_t old_size, size_t size) noexcept
     found = take_spare(<spare_blocks *>context, size) if old_size < LARGE_BLOCK else NULL
     if found == NULL:
         return realloc(p, size)
-    memcpy(found, p, old_size)
-    free(p)
+    if p != NULL:
+        memcpy(found, p, old_size)
+        free(p)
     return found
 
 
