@@ -421,6 +421,9 @@ static span begin_stores(fad_lowering *l, uint32_t node)
 static fad_status zero(fad_lowering *l, uint32_t node, span when, size_t from, size_t to)
 {
     uint32_t region;
+    size_t size = fad_lower_shape(l, node)->size; /* 0, perhaps, where what is embedded begins further on */
+    if (to > size)
+        to = size;
     if (from >= to)
         return FAD_OK;
     TRY(find_region(l, when.first < when.last ? when.first : when.last, 0, FAD_STEP_ZERO, &region));

@@ -142,3 +142,30 @@ def test_float32(name):
     f, x = FUNCTIONS[name], rng.uniform(-1.0, 1.0, 50).astype(np.float32)
     found, expected = fad.grad(fad.compile(f))(x), fad.grad(f)(x.astype(float))
     assert np.allclose(found, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(0, 500), (0, 3), (3, 0), (0, 0, 4)])
+@pytest.mark.parametrize("strict", [False, True])
+def test_parts_of_nothing(shape, strict):
+    """No element of an empty array lies anywhere, not even behind a column's offset."""
+    fs = [
+        lambda y: np.sum(y[..., -1:] ** 2) + np.sum(y),
+        lambda y: np.sum(y[..., 2:3] ** 2),
+        lambda y: np.sum((y * (y * y))[..., 1:] * 2.0) + np.sum(np.sin(y)[..., ::-1][..., 1:]),
+    ]
+    if shape[-1] > 2:
+        fs.append(lambda y: np.sum(y[..., shape[-1] - 1] ** 2))
+    for f in fs:
+        for g in (fad.compile(fad.grad(f), strict=strict), fad.grad(fad.compile(f, strict=strict))):
+            program = g.program(np.zeros(shape))
+            program.verify()
+            assert g(np.zeros(shape)).shape == shape
+
+    def mixed(x):
+        nothing = np.sin(x[:0].reshape(0, 1) * np.ones(500))
+        return np.sum(nothing[:, 400] ** 2) + np.sum(x * x)
+
+    x = np.linspace(-1.0, 1.0, 9)
+    program = fad.compile(fad.grad(mixed), strict=strict).program(x)
+    program.verify()
+    np.testing.assert_array_equal(program(x)[0], 2 * x)
