@@ -587,7 +587,7 @@ def test_a_recorded_value_is_no_argument(two):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
 def test_a_strong_product_that_is_added(dtype):
-    """One instruction, saved and loaded; where its first factor is 0 it adds nothing, not even of inf."""
+    """One instruction, saved and loaded; where its first factor is 0 it adds nothing."""
 
     def f(x, w):
         return np.sum(np.exp(x * w) * x)
