@@ -57,6 +57,9 @@ fad_status fad_scale_like(fad_rewriter *r, uint32_t like, uint32_t x, double c, 
 /* `x` itself, converted and repeated where it must be to stand for `like`. Leaves `*out` alone where it cannot. */
 fad_status fad_stand_in(fad_rewriter *r, uint32_t like, uint32_t x, uint32_t *out);
 
+/* pass_shapes.c: `a` in another shape, recorded and settled. */
+fad_status fad_make_reshape(fad_rewriter *r, uint32_t a, const fad_shape *shape, uint32_t *out);
+
 static inline bool fad_is_op(const fad_rewriter *r, uint32_t node, int op) { return r->to->nodes[node].op == op; }
 
 /* Whether more than one node of the trace that is read uses it: then it stays, whatever replaces one use. */

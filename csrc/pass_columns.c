@@ -57,11 +57,9 @@ static fad_status read_column(separation *s, uint32_t a, size_t at, uint32_t *ou
 
 static fad_status reshaped(separation *s, uint32_t a, size_t ndim, const ptrdiff_t *dims, uint32_t *out)
 {
-    size_t mark = s->r.to->count;
     const fad_shape *shape;
     TRY(fad_shape_intern(s->r.to, ndim, dims, &shape));
-    TRY(fad_record_reshape(s->r.to, a, shape, out));
-    return fad_settle(&s->r, mark, *out, out);
+    return fad_make_reshape(&s->r, a, shape, out);
 }
 
 static fad_status joined(separation *s, size_t count, const uint32_t *nodes, size_t axis, uint32_t *out)

@@ -119,18 +119,9 @@ typedef struct {
 static fad_status flatten(fad_rewriter *r, uint32_t a, uint32_t *out)
 {
     const fad_shape *flat;
-    size_t mark = r->to->count;
     ptrdiff_t size = (ptrdiff_t)fad_node_shape(r->to, a)->size;
     TRY(fad_shape_intern(r->to, 1, &size, &flat));
-    TRY(fad_record_reshape(r->to, a, flat, out));
-    return fad_settle(r, mark, *out, out);
-}
-
-static fad_status reshape(fad_rewriter *r, uint32_t a, const fad_shape *shape, uint32_t *out)
-{
-    size_t mark = r->to->count;
-    TRY(fad_record_reshape(r->to, a, shape, out));
-    return fad_settle(r, mark, *out, out);
+    return fad_make_reshape(r, a, flat, out);
 }
 
 static fad_status flat_view(fad_tape *tape, size_t size, size_t count, progression p, uint32_t *side)
@@ -153,7 +144,7 @@ static fad_status read_progression(fad_rewriter *r, uint32_t node, uint32_t a, p
     TRY(flat_view(tape, fad_node_shape(tape, a)->size, shape->size, p, &side));
     TRY(flatten(r, a, &part));
     TRY(fad_make_part(r, part, side, &part));
-    return reshape(r, part, shape, out);
+    return fad_make_reshape(r, part, shape, out);
 }
 
 /* Constant indices in arithmetic progression, none twice. */
@@ -197,7 +188,7 @@ fad_status fad_rewrite_scatter(fad_rewriter *r, uint32_t node, uint32_t *out)
     TRY(flat_view(tape, shape->size, fad_node_shape(tape, n.a)->size, p, &side));
     TRY(flatten(r, n.a, &whole));
     TRY(fad_make_whole(r, whole, side, &whole));
-    return reshape(r, whole, shape, out);
+    return fad_make_reshape(r, whole, shape, out);
 }
 
 /* --- lists --- */

@@ -135,6 +135,8 @@ static fad_status take(roll *r, void *pointer, size_t count, size_t item)
     fad_status status = FAD_OK;
     if (count > SIZE_MAX / item)
         return FAD_NO_MEMORY;
+    if (r->block_count == ROLL_MOST_BLOCKS)
+        return FAD_TOO_MANY;
     void *p = fad_resize(r->to, NULL, 0, count * item, &status);
     if (!p)
         return status;

@@ -67,7 +67,7 @@ static fad_status make_sum_to(fad_rewriter *r, uint32_t a, const fad_shape *shap
     return fad_settle(r, mark, *out, out);
 }
 
-static fad_status make_reshape(fad_rewriter *r, uint32_t a, const fad_shape *shape, uint32_t *out)
+fad_status fad_make_reshape(fad_rewriter *r, uint32_t a, const fad_shape *shape, uint32_t *out)
 {
     size_t mark = r->to->count;
     TRY(fad_record_reshape(r->to, a, shape, out));
@@ -127,7 +127,7 @@ fad_status fad_rewrite_sum_to(fad_rewriter *r, uint32_t node, uint32_t *out)
     if (r->strict)
         return FAD_OK;
     if (shape->size == from->size)
-        return make_reshape(r, a, shape, out);
+        return fad_make_reshape(r, a, shape, out);
     if (of.op == FAD_BROADCAST_TO)
         return sum_of_repeated(r, node, of.a, from->size, out);
     if (of.op == FAD_SUM_TO)
@@ -152,7 +152,7 @@ fad_status fad_rewrite_reshape(fad_rewriter *r, uint32_t node, uint32_t *out)
     fad_node of = tape->nodes[tape->nodes[node].a];
     const fad_shape *shape = fad_node_shape(tape, node);
     if (of.op == FAD_RESHAPE)
-        return make_reshape(r, of.a, shape, out);
+        return fad_make_reshape(r, of.a, shape, out);
     if (of.op == FAD_BROADCAST_TO && fad_node_shape(tape, of.a)->ndim == 0)
         return make_broadcast(r, of.a, shape, out);
     return fad_rewrite_reshaped_transpose(r, node, out);

@@ -36,13 +36,6 @@ static fad_status make_transpose(fad_rewriter *r, uint32_t a, const int *axes, u
     return fad_settle(r, mark, *out, out);
 }
 
-static fad_status make_reshape(fad_rewriter *r, uint32_t a, const fad_shape *shape, uint32_t *out)
-{
-    size_t mark = r->to->count;
-    TRY(fad_record_reshape(r->to, a, shape, out));
-    return fad_settle(r, mark, *out, out);
-}
-
 /* `shape` with ones in front, up to `ndim` axes. */
 static fad_status padded(fad_tape *tape, const fad_shape *shape, size_t ndim, const fad_shape **out)
 {
@@ -59,7 +52,7 @@ static fad_status spread_axes(fad_rewriter *r, const fad_view *view, uint32_t a,
     int axes[FAD_MAX_NDIM];
     TRY(padded(r->to, fad_node_shape(r->to, a), view->part->ndim, &shape));
     if (shape != fad_node_shape(r->to, a))
-        TRY(make_reshape(r, a, shape, &a));
+        TRY(fad_make_reshape(r, a, shape, &a));
     for (size_t i = 0; i < view->part->ndim; i++)
         axes[view->source[i]] = (int)i;
     return make_transpose(r, a, axes, out);
@@ -117,7 +110,7 @@ fad_status fad_rewrite_reduced_transpose(fad_rewriter *r, uint32_t node, uint32_
     TRY(n.op == FAD_SUM_TO ? fad_record_sum_to(tape, a, whole, &made) : fad_record_extremum_to(tape, n.op, a, whole, &made));
     TRY(fad_settle(r, mark, made, &made));
     TRY(make_transpose(r, made, view->source, &made));
-    return make_reshape(r, made, shape, out);
+    return fad_make_reshape(r, made, shape, out);
 }
 
 /* The next axis from `i` on that has more than one element. */
@@ -167,6 +160,6 @@ fad_status fad_rewrite_reshaped_transpose(fad_rewriter *r, uint32_t node, uint32
         axes[i] = place[view->source[from++]];
     }
     TRY(fad_shape_intern(tape, shape->ndim, dims, &whole));
-    TRY(make_reshape(r, tape->nodes[a].a, whole, &made));
+    TRY(fad_make_reshape(r, tape->nodes[a].a, whole, &made));
     return make_transpose(r, made, axes, out);
 }
