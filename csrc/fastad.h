@@ -34,6 +34,10 @@
 
 /* Passes. `in` is marked (fad_trace_mark) and is not changed; the caller makes out->tape, which is empty. */
 
+/* A long loop over scalars that most of the trace is becomes arrays over its turns. Where there is none, out->tape stays
+ * empty. */
+fad_status fad_pass_vectorize(const fad_trace *in, fad_trace *out);
+
 /* Sums of sums become n-ary sums, where nobody else reads the intermediate ones: another order of additions. */
 fad_status fad_pass_reassociate(const fad_trace *in, fad_trace *out);
 

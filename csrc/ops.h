@@ -27,6 +27,13 @@ enum { FAD_MANY = 255 };
     ((op) == FAD_ZMUL || (op) == FAD_SMUL || (op) == FAD_SELECT || (op) == FAD_MAXIMUM || (op) == FAD_MINIMUM ||       \
      (op) == FAD_FMAX || (op) == FAD_FMIN)
 
+/* Slots where an array of truth values does as it is; elsewhere it must become numbers. */
+static inline int fad_takes_truth(int op, unsigned slot)
+{
+    return op == FAD_LOGICAL_AND || op == FAD_LOGICAL_OR || op == FAD_LOGICAL_XOR || op == FAD_LOGICAL_NOT ||
+           (op == FAD_SELECT && slot == 0);
+}
+
 #define FAD_IN_DEGREES 0x1.ca5dc1a63c1f8p+5 /* 180 / pi */
 #define FAD_IN_RADIANS 0x1.1df46a2529d39p-6 /* pi / 180 */
 

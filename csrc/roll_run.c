@@ -104,13 +104,11 @@ static fad_status append_run(roll *r, const uint32_t *members, size_t n, const r
 {
     int op = r->from->nodes[members[0]].op;
     size_t arity = fad_ops[op].arity;
-    bool logical = op == FAD_LOGICAL_AND || op == FAD_LOGICAL_OR || op == FAD_LOGICAL_XOR || op == FAD_LOGICAL_NOT;
     ptrdiff_t dims[ROLL_NEST + 1];
     size_t ndim = roll_common_nest(r, plans, arity, n, dims);
     uint32_t operands[3] = {0, 0, 0}, node;
     for (size_t k = 0; k < arity; k++) {
-        bool truth = logical || (op == FAD_SELECT && k == 0);
-        TRY(roll_build(r, r->operands[k], n, &plans[k], ndim, dims, truth, &operands[k]));
+        TRY(roll_build(r, r->operands[k], n, &plans[k], ndim, dims, fad_takes_truth(op, (unsigned)k), &operands[k]));
     }
     TRY(fad_record_elementwise(r->to, op, operands, -1, &node));
     return roll_settle(r, members, n, ndim, dims, node);

@@ -31,7 +31,7 @@ cdef int *NUMBERS = [cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_INT64, cnp.NPY_BO
 cdef object ndarray = np.ndarray
 
 
-PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns")
+PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "vectorize")
 
 cdef enum:
     NARROWEST = 8        # scalars that are worth an array
@@ -144,13 +144,15 @@ cdef class Trace:
                     status = fad_pass_reassociate(&self.trace, &out.trace)
                 elif number == 4:
                     status = fad_pass_columns(&self.trace, &out.trace)
+                elif number == 5:
+                    status = fad_pass_vectorize(&self.trace, &out.trace)
                 else:
                     status = fad_pass_roll(&self.trace, &out.trace, NARROWEST, strict)
             recorder.check(status, name)
         finally:
             recorder.lend(None)
             recorder.close()
-        return self if name == "columns" and recorder.tape.count == 0 else out
+        return self if name in ("columns", "vectorize") and recorder.tape.count == 0 else out   # nothing to do
 
     def discard(self, memory):
         """Give what large blocks it has to `memory` (SpareMemory): this trace is not used again."""
