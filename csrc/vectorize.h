@@ -56,6 +56,8 @@ typedef struct {
     uint32_t *firsts;         /* the first node of every turn */
     odd_turn odd[VECTOR_MOST_ODD];
     size_t odd_count;
+    uint32_t *table;          /* all nodes by turn and position, where more turns are odd; else NULL */
+    size_t table_size;
     uint32_t *at;             /* position of a node by its distance from the turn's first; FAD_NODE_NONE: no position */
     uint32_t span;            /* length of that */
 } found_loop;

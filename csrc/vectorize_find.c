@@ -207,6 +207,21 @@ static bool choose_start(found_loop *l, uint32_t earliest, uint32_t *turn)
 
 /* --- the turns --- */
 
+/* The nodes of an odd turn, else NULL. */
+static const uint32_t *odd_at(const found_loop *l, uint32_t turn)
+{
+    for (size_t i = 0; i < l->odd_count; i++)
+        if (l->odd[i].turn == turn)
+            return l->odd[i].nodes;
+    return NULL;
+}
+
+static uint32_t node_without_table(const found_loop *l, uint32_t turn, uint32_t position)
+{
+    const uint32_t *nodes = odd_at(l, turn);
+    return nodes ? nodes[position] : l->firsts[turn] + l->positions[position].offset;
+}
+
 static bool same_number(const fad_tape *tape, uint32_t x, uint32_t y)
 {
     return !is_dynamic(tape, x) && !is_dynamic(tape, y) &&
@@ -281,20 +296,33 @@ static void follow(found_loop *l, const uint32_t *nodes, uint32_t turn)
     }
 }
 
-/* Notes a turn's places, unless they are as the model says. False: too many are not. */
-static fad_status note_places(found_loop *l, const uint32_t *nodes, bool *fits)
+static fad_status make_table(found_loop *l, size_t room)
 {
     fad_status status = FAD_OK;
-    l->firsts[l->turns] = nodes[0];
-    *fits = true;
+    l->table = take(l, room, sizeof *l->table, &status);
+    l->table_size = l->table ? room : 0;
+    for (uint32_t t = 0; t < l->turns && l->table; t++)
+        for (uint32_t j = 0; j < l->body; j++)
+            l->table[(size_t)t * l->body + j] = node_without_table(l, t, j);
+    return status;
+}
+
+/* Where the nodes of a turn are, unless they are where the model has them. */
+static fad_status note_places(found_loop *l, const uint32_t *nodes)
+{
+    fad_status status = FAD_OK;
     uint32_t j = 0;
-    while (j < l->body && nodes[j] - nodes[0] == l->positions[j].offset)
+    l->firsts[l->turns] = nodes[0];
+    while (!l->table && j < l->body && nodes[j] - nodes[0] == l->positions[j].offset)
         j++;
     if (j == l->body)
         return FAD_OK;
-    *fits = l->odd_count < VECTOR_MOST_ODD;
-    if (!*fits)
+    if (!l->table && l->odd_count == VECTOR_MOST_ODD)
+        TRY(make_table(l, l->from->count - l->start));
+    if (l->table) {
+        memcpy(l->table + (size_t)l->turns * l->body, nodes, l->body * sizeof *nodes);
         return FAD_OK;
+    }
     uint32_t *copy = take(l, l->body, sizeof *copy, &status);
     if (!copy)
         return status;
@@ -303,16 +331,14 @@ static fad_status note_places(found_loop *l, const uint32_t *nodes, bool *fits)
     return FAD_OK;
 }
 
+/* The loop from its start on, for as long as its turns are alike. */
 static fad_status follow_turns(found_loop *l, uint32_t *nodes)
 {
     uint32_t at = l->start;
-    bool fits = true;
     l->turns = 0;
     l->end = l->start;
     while (at < l->from->count && read_turn(l, &at, nodes) && is_alike(l, nodes)) {
-        TRY(note_places(l, nodes, &fits));
-        if (!fits)
-            break;
+        TRY(note_places(l, nodes));
         follow(l, nodes, l->turns++);
         l->end = nodes[l->body - 1] + 1;
     }
@@ -352,7 +378,7 @@ static body_kind kind_of(const found_loop *l, const body_node *p)
 static bool is_worth_it(found_loop *l)
 {
     uint32_t vectors = 0;
-    if (l->turns < FEWEST_TURNS || (size_t)l->turns * l->body < l->from->count / 4 * 3)
+    if (l->turns < FEWEST_TURNS || l->end - l->start < l->from->count / 4 * 3)
         return false;
     for (uint32_t j = 0; j < l->body; j++) {
         body_node *p = &l->positions[j];
@@ -414,6 +440,7 @@ void vectorize_free(found_loop *l)
 {
     for (size_t i = 0; i < l->odd_count; i++)
         give(l, l->odd[i].nodes, l->body * sizeof *l->odd[i].nodes);
+    give(l, l->table, l->table_size * sizeof *l->table);
     give(l, l->at, l->span * sizeof *l->at);
     give(l, l->firsts, l->body ? (l->from->count / l->body + 1) * sizeof *l->firsts : 0);
     give(l, l->positions, l->body * sizeof *l->positions);
@@ -422,18 +449,9 @@ void vectorize_free(found_loop *l)
 
 /* --- places --- */
 
-static const odd_turn *odd_at(const found_loop *l, uint32_t turn)
-{
-    for (size_t i = 0; i < l->odd_count; i++)
-        if (l->odd[i].turn == turn)
-            return &l->odd[i];
-    return NULL;
-}
-
 uint32_t vectorize_node(const found_loop *l, uint32_t turn, uint32_t position)
 {
-    const odd_turn *odd = odd_at(l, turn);
-    return odd ? odd->nodes[position] : l->firsts[turn] + l->positions[position].offset;
+    return l->table ? l->table[(size_t)turn * l->body + position] : node_without_table(l, turn, position);
 }
 
 bool vectorize_place(const found_loop *l, uint32_t node, uint32_t *turn, uint32_t *position)
@@ -450,9 +468,9 @@ bool vectorize_place(const found_loop *l, uint32_t node, uint32_t *turn, uint32_
         else
             high = mid;
     }
-    const odd_turn *odd = odd_at(l, low);
+    const uint32_t *nodes = l->table ? l->table + (size_t)low * l->body : odd_at(l, low);
     uint32_t distance = node - l->firsts[low];
     *turn = low;
-    *position = odd ? find_position(odd->nodes, l->body, node) : distance < l->span ? l->at[distance] : FAD_NODE_NONE;
+    *position = nodes ? find_position(nodes, l->body, node) : distance < l->span ? l->at[distance] : FAD_NODE_NONE;
     return *position != FAD_NODE_NONE;
 }
