@@ -21,10 +21,10 @@ size_t fad_sweep_scalars(fad_sweep *sweep, size_t i)
 #undef OP
 #undef ST
     };
-    const fad_node *nodes = sweep->tape->nodes, *n;
+    const fad_node *n = &sweep->tape->nodes[i], *leaves = &sweep->tape->nodes[sweep->tape->leaves];
     const fad_value *values = sweep->tape->values;
     fad_adjoint *adjoints = sweep->adjoints;
-    size_t leaves = sweep->tape->leaves;
+    const fad_adjoint *own = &adjoints[i]; /* of node n */
     double g;
 
 /* On to the next node that has something to give, down to the leaves. A strong zero: an adjoint of zero stays zero,
@@ -32,14 +32,15 @@ size_t fad_sweep_scalars(fad_sweep *sweep, size_t i)
  * follows that op; all the steps' jumps in one place, as a switch in a loop has them, it predicts badly. */
 #define NEXT                                                                    \
     do {                                                                        \
-        if (i <= leaves)                                                        \
+        if (n <= leaves)                                                        \
             return 0;                                                           \
-        n = &nodes[--i];                                                        \
-        if ((n->flags & (FAD_IS_ACTIVE | FAD_HAS_ARRAY)) == FAD_IS_ACTIVE && \
-            (g = adjoints[i].number) != 0)                                      \
+        n--;                                                                    \
+        own--;                                                                  \
+        if ((n->flags & (FAD_IS_ACTIVE | FAD_HAS_ARRAY)) == FAD_IS_ACTIVE &&    \
+            (g = own->number) != 0)                                             \
             goto *steps[n->op];                                                 \
     } while (!(n->flags & FAD_HAS_ARRAY));                                      \
-    return i + 1
+    return (size_t)(own - adjoints) + 1
 
 #define TIMES(PARTIAL) times(strong, g, PARTIAL(X, Y, Z, V))
 /* A scalar node's aux is its third parent or 0. */
@@ -59,7 +60,7 @@ leaf:
 NAME: {                                                                           \
     enum { strong = FAD_IS_STRONG(FAD_##NAME) };                                  \
     const double X = values[n->a].number, Y = values[n->b].number;                \
-    const double Z = values[n->aux].number, V = values[i].number;                 \
+    const double Z = values[n->aux].number, V = values[own - adjoints].number;                 \
     GIVE_##ARITY(NAME);                                                           \
     NEXT;                                                                         \
 }
