@@ -966,3 +966,77 @@ def test_a_pass_alone_keeps_the_values(name, rng):
             if strict and name not in ("reassociate", "columns"):
                 assert only(x) == fad.vjp(f, x)[0]
     assert elsewhere(1.0) != 1.0
+
+
+# --- gradients that are compiled -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transform", [fad.grad, fad.value_and_grad])
+def test_a_compiled_gradient_is_the_gradient_of_a_compiled_function(transform, rng):
+    def f(x, y):
+        total = y
+        for i in range(len(x) - 1):
+            total = total + np.sin(x[i] * y) * x[i + 1]
+        return total
+
+    for argnums in (0, 1, (1, 0)):
+        compiled = fad.compile(transform(f, argnums))
+        same = transform(fad.compile(f), argnums)
+        assert type(compiled) is type(same)
+        for _ in range(2):
+            x, y = rng.normal(size=50), rng.normal()
+            right, found = transform(f, argnums)(x, y), compiled(x, y)
+            for a, b in zip(
+                np.atleast_1d(np.hstack(flat(found))), np.hstack(flat(right)), strict=True
+            ):
+                np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+        assert compiled.cache_info().recordings == 1
+
+
+def flat(result):
+    return (
+        [np.ravel(v) for part in result for v in flat(part)]
+        if isinstance(result, tuple)
+        else [np.ravel(result)]
+    )
+
+
+def test_what_a_user_makes_of_a_gradient_is_compiled_as_it_is():
+    """functools.wraps hands on what is noted on a function."""
+    import functools
+
+    gradient = fad.grad(lambda x: np.sum(x**3))
+
+    @functools.wraps(gradient)
+    def doubled(x):
+        return 2.0 * gradient(x)
+
+    x = np.array([1.0, 2.0])
+    for _ in range(2):
+        np.testing.assert_allclose(fad.compile(doubled)(x), 6 * x**2)
+        np.testing.assert_allclose(fad.compile(gradient)(x), 3 * x**2)
+    np.testing.assert_allclose(fad.grad(fad.compile(lambda x: np.sum(doubled(x))))(x), 12 * x)
+
+
+def test_compiled_gradients_nest_and_keep_their_options(rng):
+    def f(x, n):
+        return np.sum(np.tanh(x) ** n), n
+
+    compiled = fad.compile(fad.grad(f, has_aux=True), static_argnums=1)
+    x = rng.normal(size=5)
+    for n in (2, 3):
+        gradient, aux = compiled(x, n)
+        np.testing.assert_allclose(gradient, fad.grad(lambda x, n=n: f(x, n)[0])(x))
+        assert aux == n
+    assert compiled.cache_info().recordings == 2
+    second = fad.compile(fad.grad(fad.grad(lambda x: x**5)))
+    assert [second(2.0), second(3.0)] == [160.0, 540.0]
+    strict = fad.compile(fad.grad(lambda x: np.sum(np.sin(x))), strict=True)
+    np.testing.assert_array_equal(strict(x), fad.grad(lambda x: np.sum(np.sin(x)))(x))
+
+
+def test_a_compiled_gradient_pickles():
+    import pickle
+
+    again = pickle.loads(pickle.dumps(fad.compile(fad.grad(np.sin))))
+    assert again(0.0) == 1.0

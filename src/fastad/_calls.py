@@ -228,6 +228,22 @@ def shape_of(x):
     return x.shape if isinstance(x, Array) else np.shape(x)
 
 
+def gradient_of(made, transform, f, *args):
+    """Note on the function that `grad` or `value_and_grad` made how it can be made again."""
+    made.__fastad_gradient__ = (made.__code__, transform, f, args)
+    return made
+
+
+def origin_of_gradient(f):
+    """What was noted: transform, function, arguments. None: `f` is something else.
+
+    ``functools.wraps`` hands the note on to what a user made of such a function; its code is
+    another one.
+    """
+    code, *origin = getattr(f, "__fastad_gradient__", (None,))
+    return origin if code is not None and code is getattr(f, "__code__", None) else None
+
+
 def compiles(transform):
     """Let `fastad.compile` take over where the transformed function is a compiled one."""
 

@@ -20,6 +20,7 @@ from fastad._calls import (
     array_output,
     as_argnums,
     compiles,
+    gradient_of,
     nested,
     outer_recorder,
     plain_values,
@@ -115,7 +116,7 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
         finally:
             release(recorder)
 
-    return value_and_gradient
+    return gradient_of(value_and_gradient, value_and_grad, f, argnums, has_aux)
 
 
 _PLAIN = (np.ndarray, float)
@@ -196,7 +197,7 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
         value, gradients = both(*args, **kwargs)
         return (gradients, value[1]) if has_aux else gradients
 
-    return gradient
+    return gradient_of(gradient, grad, f, argnums, has_aux)
 
 
 @compiles
