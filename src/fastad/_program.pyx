@@ -170,7 +170,7 @@ cdef class Trace:
                 return True
         return False
 
-    def gradient(self, size_t output, inputs):
+    def gradient(self, size_t output, inputs, bint with_values=True):
         """The trace that gives, after all outputs of this one, the gradient of a scalar output by some inputs.
 
         Parameters
@@ -179,6 +179,8 @@ cdef class Trace:
             Number of the output.
         inputs : sequence of int
             Numbers of inputs of a floating type.
+        with_values : bool
+            False: the gradient alone.
 
         Returns
         -------
@@ -204,7 +206,8 @@ cdef class Trace:
         finally:
             recorder.close()
         guards = list(zip(self.guards, self.seen))
-        return Trace.of(recorder, self.inputs, self.outputs + [results[i] for i in range(n)], guards)
+        outputs = self.outputs if with_values else []
+        return Trace.of(recorder, self.inputs, outputs + [results[i] for i in range(n)], guards)
 
     def onto(self, Recorder recorder, arrays):
         """Record what this trace does on an open recorder, with values, and with its guards where that traces.

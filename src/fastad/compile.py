@@ -660,7 +660,8 @@ class _CompiledGradient(Compiled):
             return super()._trace(arguments, stages)  # which says what is wrong, if anything is
         stages.show("record", recorded.trace)
         trace = stages.through(recorded.trace)
-        trace = trace.gradient(0, [k for _, inputs in places for k in inputs])
+        wanted = [k for _, inputs in places for k in inputs]
+        trace = trace.gradient(0, wanted, self.with_value)
         stages.show("gradient", trace)
         trace = stages.through(trace)
         return recorded._replace(trace=trace, pack=_gradient_pack(places, single, self.with_value))
@@ -676,12 +677,10 @@ def _is_scalar(recorded):
 def _gradient_pack(places, single, with_value):
     """Function that makes (value, gradients), or the gradients, of the list of outputs."""
     if single and places[0][0] is None:
-        if with_value:
-            return tuple
-        return operator.itemgetter(1)
+        return tuple if with_value else operator.itemgetter(0)
 
     def pack(outputs):
-        found, at = [], 1
+        found, at = [], int(with_value)
         for structure, inputs in places:
             found.append(unflatten(structure, outputs[at : at + len(inputs)]))
             at += len(inputs)
