@@ -103,10 +103,10 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
     const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
     const fad_bound_loop *bound = m->program->bound + step->first;
     const uint8_t *columns = m->program->columns + step->first;
+    const uint64_t strip = start / step->strip;
     const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
     fad_sum *sum = (fad_sum *)(void *)m->room;
     for (; i < end; i++, bound++, columns++) {
-        uint64_t strip = start / step->strip;
         int together = *columns;
         if (turn && !begin_turns(crew, turn, together, strip))
             return FAD_BAD_OPERAND;
