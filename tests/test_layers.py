@@ -58,6 +58,8 @@ pass_simplify.c: pass.h record.h try.h
 pool.h:
 pool.c:    pool.h
 program.h: pool.h trace.h
+results.h:
+results.c: results.h
 program_turns.c: program.h
 program_columns.c: program.h
 program.c: kernels.h
