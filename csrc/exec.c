@@ -81,30 +81,50 @@ static void convert(char *to, ptrdiff_t to_step, int to_dtype, const char *from,
 
 /* --- a region --- */
 
+/* Of `count` instructions that are done at once. False: a strip has failed. */
+static bool begin_turns(fad_crew *crew, const fad_turn *turn, int count, uint64_t strip)
+{
+    for (int k = 0; k < count; k++)
+        if (turn[k].awaits && !fad_await_turn(crew, turn[k].awaits, strip))
+            return false;
+    return true;
+}
+
+static const fad_turn *end_turns(fad_crew *crew, const fad_turn *turn, int count, uint64_t strip)
+{
+    for (; count; count--, turn++)
+        if (turn->ends)
+            fad_end_turn(crew, turn->ends, strip);
+    return turn;
+}
+
 fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count)
 {
     const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
     const fad_bound_loop *bound = m->program->bound + step->first;
+    const uint8_t *columns = m->program->columns + step->first;
+    const uint64_t strip = start / step->strip;
     const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
-    size_t strip_bytes = (size_t)step->strip * sizeof(double);
     fad_sum *sum = (fad_sum *)(void *)m->room;
-    for (; i < end; i++, bound++) {
-        if (turn && turn->awaits && !fad_await_turn(crew, turn->awaits, start / step->strip))
+    for (; i < end; i++, bound++, columns++) {
+        int together = *columns;
+        if (turn && !begin_turns(crew, turn, together, strip))
             return FAD_BAD_OPERAND;
+        if (together > 1) {
+            fad_status status = fad_run_columns(m, step, i, together, start, count);
+            if (status != FAD_OK)
+                return status;
+            i += together - 1;
+            bound += together - 1;
+            columns += together - 1;
+            if (turn)
+                turn = end_turns(crew, turn, together, strip);
+            continue;
+        }
         char *data[4];
         ptrdiff_t steps[4], n = (ptrdiff_t)count;
-        for (int k = 0; k < i->count; k++) {
-            const fad_argument *a = &i->arguments[k];
-            ptrdiff_t size = (ptrdiff_t)fad_itemsize(a->dtype);
-            if (a->place == FAD_AT_STRIP) {
-                data[k] = m->strips + a->offset * strip_bytes;
-                steps[k] = size;
-            } else {
-                bool fixed = a->place == FAD_AT_FIXED;
-                data[k] = memory(m, a) + (fixed ? 0 : (ptrdiff_t)start * size);
-                steps[k] = fixed ? 0 : size;
-            }
-        }
+        for (int k = 0; k < i->count; k++)
+            data[k] = fad_find_run(m, step, &i->arguments[k], start, &steps[k]);
         fad_status status = FAD_OK;
         switch (i->code) {
         case FAD_DO_OP:
@@ -137,11 +157,8 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
         }
         if (status != FAD_OK)
             return status;
-        if (turn) {
-            if (turn->ends)
-                fad_end_turn(crew, turn->ends, start / step->strip);
-            turn++;
-        }
+        if (turn)
+            turn = end_turns(crew, turn, 1, strip);
     }
     return FAD_OK;
 }

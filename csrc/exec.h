@@ -17,6 +17,21 @@ typedef struct fad_crew fad_crew;
 /* exec.c: runs a strip of a region: elements from `start` on. With others in turn where there is a `crew`. */
 fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count);
 
+/* Where an argument of a strip is, from element `start` of the range on; `*run_step`: from one to the next, 0: fixed. */
+static inline char *fad_find_run(const fad_machine *m, const fad_step *step, const fad_argument *a, uint64_t start,
+                                 ptrdiff_t *run_step)
+{
+    ptrdiff_t size = (ptrdiff_t)fad_itemsize(a->dtype);
+    *run_step = a->place == FAD_AT_FIXED ? 0 : size;
+    if (a->place == FAD_AT_STRIP)
+        return m->strips + a->offset * ((size_t)step->strip * sizeof(double));
+    return m->bases[a->base] + a->offset + (ptrdiff_t)start * *run_step;
+}
+
+/* exec_columns.c: a strip of `columns` instructions from `i` on that do columns of the same rows. */
+fad_status fad_run_columns(const fad_machine *m, const fad_step *step, const fad_instruction *i, int columns,
+                           uint64_t start, uint64_t count);
+
 /* exec_affine.c: LOAD or STORE of a strip; `run`: its operand or result, from element `start` on. */
 void fad_run_affine(const fad_machine *m, const fad_instruction *i, uint64_t start, uint64_t count, char *run,
                     ptrdiff_t run_step);

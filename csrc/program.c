@@ -57,7 +57,8 @@ static fad_status bind_instructions(fad_program *p)
         if (at->code == FAD_DO_OP && !p->bound[i].loop)
             return FAD_BAD_OPERAND;
     }
-    return fad_program_turns(p, FAD_LEAST_WORK);
+    fad_status status = fad_program_columns(p);
+    return status == FAD_OK ? fad_program_turns(p, FAD_LEAST_WORK) : status;
 }
 
 fad_status fad_program_bind(fad_program *p)
@@ -104,6 +105,7 @@ void fad_program_destroy(fad_program *p)
     FREE(steps, p->step_count);
     FREE(instructions, p->instruction_count);
     FREE(bound, p->instruction_count);
+    FREE(columns, p->instruction_count);
     FREE(turns, p->instruction_count);
     FREE(together, p->step_count);
     FREE(scalars, p->scalar_count);

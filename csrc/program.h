@@ -171,7 +171,7 @@ typedef struct {
     uint8_t ends;           /* the group whose turn it ends: it is the last of the group */
 } fad_turn;
 
-enum { FAD_MOST_GROUPS = 8 };
+enum { FAD_MOST_GROUPS = 8, FAD_MOST_TOGETHER = 64 };
 
 typedef struct fad_call {
     void *rule;
@@ -197,6 +197,7 @@ typedef struct fad_program {
     fad_guard *guards;
     fad_call *calls;
     fad_argument *call_arguments;
+    uint8_t *columns;               /* of each instruction: how many are done together, with those that follow (program_columns.c) */
     fad_turn *turns;                /* of each instruction; NULL: all strips run one after the other */
     uint8_t *together;              /* of each step, where there are turns: whether its strips may run together */
     double *scalar_constants;       /* copied to the start of every workspace */
@@ -229,6 +230,8 @@ typedef struct {
 fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_program **out);
 /* Binds instructions to inner loops. */
 fad_status fad_program_bind(fad_program *program);
+/* Finds the columns of the same rows. */
+fad_status fad_program_columns(fad_program *program);
 /* Elements times instructions of a region that several threads run, in fad_program_bind: some 50 us. */
 enum { FAD_LEAST_WORK = 1 << 18 };
 /* Finds the regions with so much work that several threads may run, and the turns in them. Again, after a change. */

@@ -58,7 +58,10 @@ pass_simplify.c: pass.h record.h try.h
 pool.h:
 pool.c:    pool.h
 program.h: pool.h trace.h
+results.h:
+results.c: results.h
 program_turns.c: program.h
+program_columns.c: program.h
 program.c: kernels.h
 lower.h:   program.h
 lower.c:   lower.h try.h
@@ -81,6 +84,7 @@ exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
 exec_crew.c: exec.h
 exec_affine.c: exec.h array.h
+exec_columns.c: exec.h
 loop.h:    program.h
 loop.c:    loop.h
 exec_scalars.c: exec.h scalar.h ops.def

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy
 
 from workloads.problem import Data, Workload
@@ -13,6 +15,7 @@ CAMERA = (
 POINT = (7.203245, 0.001144, 3.023326)
 WEIGHT, FEATURE = 0.417022, (271.760969, 834.209256)
 COLUMNS = len(CAMERA) + len(POINT) + 1
+BLOCK = 4096  # observations whose column numbers fit a second-level cache
 
 
 def residual_in(np):
@@ -72,9 +75,14 @@ def objective(cameras, points, weights, features):
 
 def observers(data):
     """Number of the camera and of the point of every observation."""
-    cameras, points, weights = data.variables
-    which = numpy.arange(len(weights))
-    return which % len(cameras), which % len(points)
+    return _observers(*map(len, data.variables))
+
+
+@lru_cache(maxsize=1)
+def _observers(n, m, p):
+    """Given with the problem, so made once."""
+    which = numpy.arange(p)
+    return which % n, which % m
 
 
 def observed(data):
@@ -120,18 +128,24 @@ def pattern(data):
     """Column numbers, row starts."""
     cameras, points, weights = data.variables
     n, m, p = len(cameras), len(points), len(weights)
-    camera, point = (each.astype(numpy.int32) for each in observers(data))
-    weight = numpy.arange(11 * n + 3 * m, 11 * n + 3 * m + p, dtype=numpy.int32)
-    row = numpy.empty((p, COLUMNS), numpy.int32)
-    for j, first in enumerate([11 * camera] * 11 + [11 * n + 3 * point] * 3 + [weight]):
-        numpy.add(first, j if j < 11 else j - 11 if j < 14 else 0, out=row[:, j])
+    camera, point = observers(data)
+    of_camera = numpy.zeros((n, 2, COLUMNS), numpy.int32)  # of both rows of an observation
+    of_camera[:, :, :11] = numpy.arange(11 * n).reshape(n, 1, 11)
     columns = numpy.empty(2 * p * COLUMNS + p, numpy.int32)
-    whole = numpy.dtype((numpy.void, row.itemsize * COLUMNS))
-    columns[:-p].view(whole).reshape(p, 2)[:] = row.view(whole)
-    columns[-p:] = weight
+    columns[-p:] = numpy.arange(11 * n + 3 * m, 11 * n + 3 * m + p, dtype=numpy.int32)
+    both = columns[:-p].reshape(p, 2, COLUMNS)
+    for start in range(0, p, BLOCK):
+        block = slice(start, start + BLOCK)
+        rows, weight = both[block], columns[-p:][block]
+        numpy.take(of_camera, camera[block], axis=0, out=rows, mode="clip")
+        first = (11 * n + 3 * point[block]).astype(numpy.int32)
+        for i in range(2):
+            for j in range(3):
+                numpy.add(first, j, out=rows[:, i, 11 + j])
+            rows[:, i, 14] = weight
     starts = numpy.empty(3 * p + 1, numpy.int32)
-    starts[: 2 * p] = numpy.arange(0, 2 * p * COLUMNS, COLUMNS)
-    starts[2 * p :] = numpy.arange(2 * p * COLUMNS, len(columns) + 1)
+    starts[: 2 * p] = numpy.arange(0, 2 * p * COLUMNS, COLUMNS, dtype=numpy.int32)
+    starts[2 * p :] = numpy.arange(2 * p * COLUMNS, len(columns) + 1, dtype=numpy.int32)
     return [columns, starts]
 
 

@@ -321,6 +321,7 @@ cdef class Program:
     cdef fad_program *program
     cdef char *idle[WORKSPACES]
     cdef int idle_count
+    cdef object memory               # of large results, when there has been one
     cdef readonly list inputs, outputs
 
     cdef int prepare(self) except -1:
@@ -789,6 +790,23 @@ cdef class Program:
         self.idle[self.idle_count] = raw
         self.idle_count += 1
 
+    cdef object room_for(self, fad_form *form):
+        """An array for an output."""
+        cdef size_t i, large = 0
+        if form.bytes < FAD_LARGE_RESULT:
+            return cnp.PyArray_EMPTY(<int>form.ndim, <cnp.npy_intp *>&self.program.numbers[form.dims],
+                                     NUMBERS[form.dtype], 0)
+        if self.memory is None:
+            for i in range(self.program.output_count):
+                large += self.program.outputs[i].bytes >= FAD_LARGE_RESULT
+            self.memory = memory_of_results(large)
+        before = PyDataMem_SetHandler(self.memory)
+        try:
+            return cnp.PyArray_EMPTY(<int>form.ndim, <cnp.npy_intp *>&self.program.numbers[form.dims],
+                                     NUMBERS[form.dtype], 0)
+        finally:
+            PyDataMem_SetHandler(before)
+
     cdef object run(self, char **inputs, list results):
         """Fill `results`; or, where a guard differs, its number and what it saw."""
         cdef char *few[FEW]
@@ -813,8 +831,7 @@ cdef class Program:
                     outputs[i] = <char *>&numbers[i]
                     results.append(None)
                     continue
-                array = cnp.PyArray_EMPTY(<int>form.ndim, <cnp.npy_intp *>&self.program.numbers[form.dims],
-                                          NUMBERS[form.dtype], 0)
+                array = self.room_for(form)
                 outputs[i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>array)
                 results.append(array)
             raw = self.take()
@@ -1068,5 +1085,6 @@ cdef class Replay:
         return MISS
 
 
+include "program/results.pxi"     # memory of large results
 include "program/threads.pxi"     # that share the work of a program
 include "program/loop.pxi"        # programs run step after step

@@ -276,6 +276,82 @@ static void test_truncated_files(void)
 
 /* --- allocation failure --- */
 
+/* --- columns of the same rows --- */
+
+enum { STORED = 10, ROWS = 70 };
+
+/* Stores of `STORED` columns to rows of that many numbers, from strips. */
+static void many_stores(fad_program *p, counter *c, fad_step *step, fad_instruction *all, fad_affine *affine, int64_t *numbers)
+{
+    memset(p, 0, sizeof *p);
+    memset(step, 0, sizeof *step);
+    memset(all, 0, STORED * sizeof *all);
+    numbers[0] = ROWS;
+    numbers[1] = STORED * (int64_t)sizeof(double);
+    affine->ndim = 1;
+    affine->first = 0;
+    for (int k = 0; k < STORED; k++) {
+        fad_argument to = {FAD_AT_FIXED, FAD_F64, 0, FAD_FIRST_INPUT, (uint64_t)k * sizeof(double)};
+        fad_argument from = {FAD_AT_STRIP, FAD_F64, 0, 0, (uint64_t)k};
+        all[k].code = FAD_DO_STORE;
+        all[k].dtype = FAD_F64;
+        all[k].count = 2;
+        all[k].arguments[0] = to;
+        all[k].arguments[1] = from;
+    }
+    step->kind = FAD_STEP_REGION;
+    step->n = ROWS;
+    step->count = STORED;
+    p->allocator = (fad_allocator){counting, c};
+    p->steps = step;
+    p->step_count = 1;
+    p->instructions = all;
+    p->instruction_count = STORED;
+    p->affines = affine;
+    p->numbers = numbers;
+}
+
+/* How many stores are done with the first, and with the one after those. */
+static void expect_together(fad_program *p, uint8_t first, uint8_t second)
+{
+    EXPECT(fad_program_columns(p) == FAD_OK);
+    EXPECT(p->columns[0] == first);
+    EXPECT(first == STORED || p->columns[first] == second);
+    p->allocator.resize(p->allocator.context, p->columns, STORED, 0);
+}
+
+static void test_columns(void)
+{
+    fad_program p;
+    fad_step step;
+    fad_instruction all[STORED];
+    fad_affine affine;
+    int64_t numbers[2];
+    counter c = {0};
+    many_stores(&p, &c, &step, all, &affine, numbers);
+    expect_together(&p, STORED, 0);
+    numbers[1] = -numbers[1];
+    expect_together(&p, STORED, 0);
+    numbers[1] = 4 * sizeof(double); /* rows of 4: the fifth column is the next row's */
+    expect_together(&p, 4, 4);
+    numbers[1] = 0;
+    expect_together(&p, 1, 1);
+    many_stores(&p, &c, &step, all, &affine, numbers);
+    all[6].arguments[0].offset += sizeof(double);
+    expect_together(&p, 6, 1);
+    many_stores(&p, &c, &step, all, &affine, numbers);
+    all[3].arguments[0].base++;
+    expect_together(&p, 3, 1);
+    many_stores(&p, &c, &step, all, &affine, numbers);
+    all[5].arguments[1].place = FAD_AT_MEMORY; /* of the base that is written to */
+    all[5].arguments[1].base = FAD_FIRST_INPUT;
+    expect_together(&p, 5, 1);
+    all[5].arguments[1].base = FAD_IN_CONSTANTS;
+    expect_together(&p, STORED, 0);
+    all[5].code = FAD_DO_ADD;
+    expect_together(&p, 5, 1);
+}
+
 static fad_status lower_and_copy(recording *r, bool strict, fad_program **p, fad_program **q)
 {
     fad_fault fault;
@@ -341,6 +417,7 @@ int main(void)
     test_random("smooth, gradients", true, false, true, 1e-9, 2000);
     test_verify_finds();
     test_truncated_files();
+    test_columns();
     test_every_allocation_fails_once();
     return finish();
 }
