@@ -192,6 +192,17 @@ void fad_prefetch_strip(const fad_streams *all, const fad_step *step, uint64_t s
     }
 }
 
+/* No row of a sum goes on from strip to strip here (program_verify.c). */
+static fad_status run_backwards(const machine *m, const fad_step *step)
+{
+    fad_status status = FAD_OK;
+    for (uint64_t end = step->n, count; end > 0 && status == FAD_OK; end -= count) {
+        count = (end - 1) % step->strip + 1; /* the last strip may be shorter */
+        status = fad_run_strip(m, step, NULL, end - count, count);
+    }
+    return status;
+}
+
 fad_status fad_run_alone(const fad_machine *m, const fad_step *step)
 {
     fad_streams all;
@@ -319,6 +330,9 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool 
         switch (step->kind) {
         case FAD_STEP_REGION:
             status = run_region(&m, step, pool);
+            break;
+        case FAD_STEP_REGION_BACKWARDS:
+            status = run_backwards(&m, step);
             break;
         case FAD_STEP_SCALARS:
             fad_run_scalars(p->scalars + step->first, step->count, bases);

@@ -2,14 +2,14 @@
 #include "kernels.h"
 
 /* Instructions, or groups, before this one are what guards are computed by: they keep the recording's bits. */
-static size_t decided_by(const fad_program *p, int kind)
+static size_t decided_by(const fad_program *p, bool groups)
 {
     size_t last = 0, guards = p->step_count;
     for (size_t i = 0; i < p->step_count; i++)
         if (p->steps[i].kind == FAD_STEP_GUARDS)
             guards = i;
     for (size_t i = 0; guards < p->step_count && i < guards; i++)
-        if (p->steps[i].kind == kind)
+        if (groups ? p->steps[i].kind == FAD_STEP_GROUPS : fad_is_region(p->steps[i].kind))
             last = p->steps[i].first + (size_t)p->steps[i].count;
     return last;
 }
@@ -26,7 +26,7 @@ static fad_status bind_groups(fad_program *p)
     if (!p->group_bound)
         return FAD_NO_MEMORY;
     memset(p->group_bound, 0, p->group_count * sizeof *p->group_bound);
-    for (size_t i = p->strict ? p->group_count : decided_by(p, FAD_STEP_GROUPS); i < p->group_count; i++) {
+    for (size_t i = p->strict ? p->group_count : decided_by(p, true); i < p->group_count; i++) {
         int op = p->groups[i].op;
         if (op >= FAD_ELEMENTWISE_COUNT)
             continue;
@@ -45,7 +45,7 @@ static fad_status bind_instructions(fad_program *p)
     p->bound = p->allocator.resize(p->allocator.context, NULL, 0, p->instruction_count * sizeof *p->bound);
     if (!p->bound)
         return FAD_NO_MEMORY;
-    size_t decided = decided_by(p, FAD_STEP_REGION);
+    size_t decided = decided_by(p, false);
     for (size_t i = 0; i < p->instruction_count; i++) {
         const fad_instruction *at = &p->instructions[i];
         fad_bound_loop none = {NULL, NULL};

@@ -121,6 +121,7 @@ typedef struct {
 
 typedef enum {
     FAD_STEP_REGION,
+    FAD_STEP_REGION_BACKWARDS, /* its strips run from the last to the first */
     FAD_STEP_SCALARS,
     FAD_STEP_GROUPS,
     FAD_STEP_REPEAT,     /* `n` times the repeated instructions, each time at the next places */
@@ -134,6 +135,8 @@ typedef enum {
     FAD_STEP_GUARDS,     /* compares the guards from `first` on; ends the run where one differs */
     FAD_STEP_COUNT
 } fad_step_kind;
+
+static inline bool fad_is_region(int kind) { return kind == FAD_STEP_REGION || kind == FAD_STEP_REGION_BACKWARDS; }
 
 typedef struct {
     uint16_t kind;
