@@ -81,16 +81,33 @@ static void convert(char *to, ptrdiff_t to_step, int to_dtype, const char *from,
 
 /* --- a region --- */
 
+/* An instruction that is nothing but a call of its loop. */
+static inline void run_ready(const machine *m, const fad_ready *r, size_t strip_bytes, uint64_t start, ptrdiff_t n)
+{
+    char *data[4];
+    ptrdiff_t steps[4];
+    for (int k = 0; k < r->count; k++) {
+        uint64_t base = r->places[k] >> FAD_OFFSET_BITS, at = r->places[k] & ((UINT64_C(1) << FAD_OFFSET_BITS) - 1);
+        steps[k] = r->steps[k];
+        data[k] = base == FAD_BASE_OF_STRIPS ? m->strips + at * strip_bytes : m->bases[base] + at + start * r->steps[k];
+    }
+    r->loop(data, &n, steps, r->data);
+}
+
 fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count)
 {
     const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
-    const fad_bound_loop *bound = m->program->bound + step->first;
+    const fad_ready *bound = m->program->bound + step->first;
     const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
     size_t strip_bytes = (size_t)step->strip * sizeof(double);
     fad_sum *sum = (fad_sum *)(void *)m->room;
     for (; i < end; i++, bound++) {
         if (turn && turn->awaits && !fad_await_turn(crew, turn->awaits, start / step->strip))
             return FAD_BAD_OPERAND;
+        if (bound->count && !turn) {
+            run_ready(m, bound, strip_bytes, start, (ptrdiff_t)count);
+            continue;
+        }
         char *data[4];
         ptrdiff_t steps[4], n = (ptrdiff_t)count;
         for (int k = 0; k < i->count; k++) {
@@ -205,6 +222,8 @@ static fad_status run_backwards(const machine *m, const fad_step *step)
 
 fad_status fad_run_alone(const fad_machine *m, const fad_step *step)
 {
+    if (step->n && step->n <= step->strip)
+        return fad_run_strip(m, step, NULL, 0, step->n);
     fad_streams all;
     fad_find_streams(m, step, &all);
     for (uint64_t start = 0; start < step->n; start += step->strip) {

@@ -8,7 +8,7 @@
 #include "try.h"
 
 enum {
-    MOST = 16,           /* regions that become fewer at a time: arrays that one strip keeps in the cache */
+    MOST = 8,            /* regions that become fewer at a time: arrays that one strip keeps in the cache */
 };
 
 /* How a region reads its own values. */

@@ -673,7 +673,7 @@ static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
     return FAD_OK;
 }
 
-/* Arrays that a chained region writes: two of them count as a temporary. */
+/* Arrays that a chained region writes, and reads again in the same strip. */
 static uint32_t kept_in_memory(const fad_emitter *e, const fad_step *step)
 {
     uint32_t count = 0;
@@ -712,7 +712,7 @@ static fad_status emit_region(fad_emitter *e, const fad_region *r)
     TRY(fad_emit_flush_scalars(e, scalars)); /* conversions of scalars that the region reads */
     step.first = (uint32_t)e->first_instruction;
     step.count = (uint32_t)(e->instructions.count - e->first_instruction);
-    step.strip = strip_length(step.strips + (r->chained ? kept_in_memory(e, &step) / 2 : 0));
+    step.strip = strip_length(step.strips + (r->chained ? kept_in_memory(e, &step) : 0));
     if (r->backwards && r->n > step.strip)
         step.kind = FAD_STEP_REGION_BACKWARDS;
     size_t bytes = (size_t)step.strips * step.strip * sizeof(double);
