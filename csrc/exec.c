@@ -98,18 +98,36 @@ static const fad_turn *end_turns(fad_crew *crew, const fad_turn *turn, int count
     return turn;
 }
 
+/* An instruction that is nothing but a call of its loop. */
+static inline void run_ready(const machine *m, const fad_ready *r, size_t strip_bytes, uint64_t start, ptrdiff_t n)
+{
+    char *data[4];
+    ptrdiff_t steps[4];
+    for (int k = 0; k < r->count; k++) {
+        uint64_t base = r->places[k] >> FAD_OFFSET_BITS, at = r->places[k] & ((UINT64_C(1) << FAD_OFFSET_BITS) - 1);
+        steps[k] = r->steps[k];
+        data[k] = base == FAD_BASE_OF_STRIPS ? m->strips + at * strip_bytes : m->bases[base] + at + start * r->steps[k];
+    }
+    r->loop(data, &n, steps, r->data);
+}
+
 fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count)
 {
     const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
-    const fad_bound_loop *bound = m->program->bound + step->first;
+    const fad_ready *bound = m->program->bound + step->first;
     const uint8_t *columns = m->program->columns + step->first;
     const uint64_t strip = start / step->strip;
+    const size_t strip_bytes = (size_t)step->strip * sizeof(double);
     const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
     fad_sum *sum = (fad_sum *)(void *)m->room;
     for (; i < end; i++, bound++, columns++) {
         int together = *columns;
         if (turn && !begin_turns(crew, turn, together, strip))
             return FAD_BAD_OPERAND;
+        if (bound->count && !turn) {
+            run_ready(m, bound, strip_bytes, start, (ptrdiff_t)count);
+            continue;
+        }
         if (together > 1) {
             fad_status status = fad_run_columns(m, step, i, together, start, count);
             if (status != FAD_OK)
@@ -209,8 +227,21 @@ void fad_prefetch_strip(const fad_streams *all, const fad_step *step, uint64_t s
     }
 }
 
+/* No row of a sum goes on from strip to strip here (program_verify.c). */
+static fad_status run_backwards(const machine *m, const fad_step *step)
+{
+    fad_status status = FAD_OK;
+    for (uint64_t end = step->n, count; end > 0 && status == FAD_OK; end -= count) {
+        count = (end - 1) % step->strip + 1; /* the last strip may be shorter */
+        status = fad_run_strip(m, step, NULL, end - count, count);
+    }
+    return status;
+}
+
 fad_status fad_run_alone(const fad_machine *m, const fad_step *step)
 {
+    if (step->n && step->n <= step->strip)
+        return fad_run_strip(m, step, NULL, 0, step->n);
     fad_streams all;
     fad_find_streams(m, step, &all);
     for (uint64_t start = 0; start < step->n; start += step->strip) {
@@ -336,6 +367,9 @@ fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool 
         switch (step->kind) {
         case FAD_STEP_REGION:
             status = run_region(&m, step, pool);
+            break;
+        case FAD_STEP_REGION_BACKWARDS:
+            status = run_backwards(&m, step);
             break;
         case FAD_STEP_SCALARS:
             fad_run_scalars(p->scalars + step->first, step->count, bases);

@@ -219,7 +219,7 @@ static fad_status find_region(fad_lowering *l, uint32_t stage, size_t n, int kin
         }
     }
     TRY(fad_lower_grow(l->tape, &l->regions, sizeof *l->regions, l->region_count, &l->region_capacity));
-    fad_region r = {stage, FAD_NO_INDEX, FAD_NO_INDEX, 0, (uint16_t)kind, n};
+    fad_region r = {stage, FAD_NO_INDEX, FAD_NO_INDEX, 0, (uint16_t)kind, false, false, n};
     *out = (uint32_t)l->region_count;
     if (shared)
         l->table[at] = *out;
@@ -1176,6 +1176,8 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
         status = fad_lower_place(&l);
     if (status == FAD_OK)
         status = order_regions(&l, &order);
+    if (status == FAD_OK)
+        status = fad_lower_chain(&l, order);
     if (status == FAD_OK) {
         program = tape->allocator.resize(tape->allocator.context, NULL, 0, sizeof *program);
         status = program ? FAD_OK : FAD_NO_MEMORY;

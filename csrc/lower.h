@@ -43,6 +43,7 @@ typedef struct {
 typedef struct {
     uint32_t stage, first, last, count;
     uint16_t kind;
+    bool chained, backwards;   /* it reads its own values behind (backwards: ahead) of the element at hand */
     size_t n;
 } fad_region;
 
@@ -107,6 +108,10 @@ fad_margins fad_lower_margins(const fad_lowering *l, uint32_t root);
 
 /* lower_place.c: what one later region alone reads is computed there, and never in memory. */
 fad_status fad_lower_place(fad_lowering *l);
+
+/* lower_chain.c: regions in a row become fewer, which read their own values at shifted places. `order` names the regions
+ * as they run; what only fills margins comes earlier. */
+fad_status fad_lower_chain(fad_lowering *l, uint32_t *order);
 
 /* lower_fuse.c: shortens a region's instructions, whose strips are numbered as they are made (0 .. strips-1), and gives
  * how many are left. `n`: elements of the region; `room`: for two uint32_t a strip. */

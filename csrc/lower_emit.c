@@ -673,6 +673,17 @@ static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
     return FAD_OK;
 }
 
+/* Arrays that a chained region writes, and reads again in the same strip. */
+static uint32_t kept_in_memory(const fad_emitter *e, const fad_step *step)
+{
+    uint32_t count = 0;
+    for (uint32_t i = step->first; i < step->first + step->count; i++) {
+        const fad_instruction *at = (const fad_instruction *)e->instructions.data + i;
+        count += at->arguments[at->count - 1].place == FAD_AT_MEMORY;
+    }
+    return count;
+}
+
 static uint32_t strip_length(uint32_t strips)
 {
     uint32_t length = STRIP_BUDGET / (8 * (strips ? strips : 1)) & ~(uint32_t)63;
@@ -701,7 +712,9 @@ static fad_status emit_region(fad_emitter *e, const fad_region *r)
     TRY(fad_emit_flush_scalars(e, scalars)); /* conversions of scalars that the region reads */
     step.first = (uint32_t)e->first_instruction;
     step.count = (uint32_t)(e->instructions.count - e->first_instruction);
-    step.strip = strip_length(step.strips);
+    step.strip = strip_length(step.strips + (r->chained ? kept_in_memory(e, &step) : 0));
+    if (r->backwards && r->n > step.strip)
+        step.kind = FAD_STEP_REGION_BACKWARDS;
     size_t bytes = (size_t)step.strips * step.strip * sizeof(double);
     if (bytes > e->program->strip_bytes)
         e->program->strip_bytes = bytes;

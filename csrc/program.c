@@ -2,14 +2,14 @@
 #include "kernels.h"
 
 /* Instructions, or groups, before this one are what guards are computed by: they keep the recording's bits. */
-static size_t decided_by(const fad_program *p, int kind)
+static size_t decided_by(const fad_program *p, bool groups)
 {
     size_t last = 0, guards = p->step_count;
     for (size_t i = 0; i < p->step_count; i++)
         if (p->steps[i].kind == FAD_STEP_GUARDS)
             guards = i;
     for (size_t i = 0; guards < p->step_count && i < guards; i++)
-        if (p->steps[i].kind == kind)
+        if (groups ? p->steps[i].kind == FAD_STEP_GROUPS : fad_is_region(p->steps[i].kind))
             last = p->steps[i].first + (size_t)p->steps[i].count;
     return last;
 }
@@ -26,7 +26,7 @@ static fad_status bind_groups(fad_program *p)
     if (!p->group_bound)
         return FAD_NO_MEMORY;
     memset(p->group_bound, 0, p->group_count * sizeof *p->group_bound);
-    for (size_t i = p->strict ? p->group_count : decided_by(p, FAD_STEP_GROUPS); i < p->group_count; i++) {
+    for (size_t i = p->strict ? p->group_count : decided_by(p, true); i < p->group_count; i++) {
         int op = p->groups[i].op;
         if (op >= FAD_ELEMENTWISE_COUNT)
             continue;
@@ -38,6 +38,20 @@ static fad_status bind_groups(fad_program *p)
     return FAD_OK;
 }
 
+/* Places and steps of a call. False: they do not fit; it runs as it is written. */
+static bool make_ready(const fad_instruction *i, fad_ready *out)
+{
+    for (int k = 0; k < i->count; k++) {
+        const fad_argument *a = &i->arguments[k];
+        uint64_t base = a->place == FAD_AT_STRIP ? (uint64_t)FAD_BASE_OF_STRIPS : a->base;
+        if ((a->place != FAD_AT_STRIP && base >= FAD_BASE_OF_STRIPS) || a->offset >> FAD_OFFSET_BITS)
+            return false;
+        out->places[k] = base << FAD_OFFSET_BITS | a->offset;
+        out->steps[k] = a->place == FAD_AT_FIXED ? 0 : (uint8_t)fad_itemsize(a->dtype);
+    }
+    return true;
+}
+
 static fad_status bind_instructions(fad_program *p)
 {
     if (p->instruction_count == 0)
@@ -45,17 +59,22 @@ static fad_status bind_instructions(fad_program *p)
     p->bound = p->allocator.resize(p->allocator.context, NULL, 0, p->instruction_count * sizeof *p->bound);
     if (!p->bound)
         return FAD_NO_MEMORY;
-    size_t decided = decided_by(p, FAD_STEP_REGION);
+    size_t decided = decided_by(p, false);
     for (size_t i = 0; i < p->instruction_count; i++) {
         const fad_instruction *at = &p->instructions[i];
-        fad_bound_loop none = {NULL, NULL};
-        p->bound[i] = none;
-        if (at->code == FAD_DO_OP && !fad_own_loop(at->op, at->dtype, p->strict || i < decided, &p->bound[i]))
-            p->bound[i] = p->loops->elementwise[at->op][at->dtype];
+        fad_bound_loop call = {NULL, NULL};
+        fad_ready ready = {.loop = NULL};
+        if (at->code == FAD_DO_OP && !fad_own_loop(at->op, at->dtype, p->strict || i < decided, &call))
+            call = p->loops->elementwise[at->op][at->dtype];
         if (fad_is_fused(at->code))
-            p->bound[i].loop = fad_fused_loop(at->code, at->dtype);
-        if (at->code == FAD_DO_OP && !p->bound[i].loop)
+            call.loop = fad_fused_loop(at->code, at->dtype);
+        if (at->code == FAD_DO_OP && !call.loop)
             return FAD_BAD_OPERAND;
+        ready.loop = call.loop;
+        ready.data = call.data;
+        if (call.loop && make_ready(at, &ready))
+            ready.count = at->count;
+        p->bound[i] = ready;
     }
     fad_status status = fad_program_columns(p);
     return status == FAD_OK ? fad_program_turns(p, FAD_LEAST_WORK) : status;

@@ -47,6 +47,19 @@ typedef enum {
 
 static inline bool fad_is_fused(int code) { return code >= FAD_DO_MUL_ADD && code <= FAD_DO_ZMUL_ADD; }
 
+/* An instruction as it runs: its inner loop and, of one that is nothing but a call of it, all that the call needs, in one
+ * line of the cache. A region of a few elements is mostly the reading of its instructions. */
+typedef struct {
+    fad_loop loop;
+    void *data;
+    uint64_t places[4];     /* base in the upper 16 bits (FAD_BASE_OF_STRIPS: a strip), and offset, or number of the strip */
+    uint8_t steps[4];       /* bytes from element to element */
+    uint8_t count;          /* arguments; 0: not only a call */
+    uint8_t unused[3];
+} fad_ready;
+
+enum { FAD_BASE_OF_STRIPS = 0xffff, FAD_OFFSET_BITS = 48 };
+
 /* Affine places: of flat index i, taken apart into indices by `dims`, the offset is the sum of index times stride. */
 typedef struct {
     uint32_t ndim;
@@ -121,6 +134,7 @@ typedef struct {
 
 typedef enum {
     FAD_STEP_REGION,
+    FAD_STEP_REGION_BACKWARDS, /* its strips run from the last to the first */
     FAD_STEP_SCALARS,
     FAD_STEP_GROUPS,
     FAD_STEP_REPEAT,     /* `n` times the repeated instructions, each time at the next places */
@@ -134,6 +148,8 @@ typedef enum {
     FAD_STEP_GUARDS,     /* compares the guards from `first` on; ends the run where one differs */
     FAD_STEP_COUNT
 } fad_step_kind;
+
+static inline bool fad_is_region(int kind) { return kind == FAD_STEP_REGION || kind == FAD_STEP_REGION_BACKWARDS; }
 
 typedef struct {
     uint16_t kind;
@@ -186,7 +202,7 @@ typedef struct fad_program {
     fad_form *inputs, *outputs, *call_forms;
     fad_step *steps;
     fad_instruction *instructions;
-    fad_bound_loop *bound;          /* the inner loop of each instruction */
+    fad_ready *bound;               /* each instruction as it runs */
     fad_scalar_instruction *scalars;
     fad_repeated *repeats;
     fad_group *groups;

@@ -50,7 +50,7 @@ static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 /* --- words --- */
 
-static const char *const STEPS[] = {"region", "scalars",  "groups", "repeat", "zero",  "matmul", "matmul of views",
+static const char *const STEPS[] = {"region", "region backwards", "scalars",  "groups", "repeat", "zero",  "matmul", "matmul of views",
                                     "cumsum", "extremum", "sum",    "call",   "guards"};
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "zmul-add", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};

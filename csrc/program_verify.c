@@ -359,6 +359,13 @@ static const char *check_span(const fad_step *step, uint64_t *done, size_t count
     return NULL;
 }
 
+/* Whether neighbours are added to one place: what a strip leaves of a row, the next one goes on with. */
+static bool is_sum(const fad_program *p, const fad_instruction *i)
+{
+    const fad_affine *affine = &p->affines[i->affine];
+    return i->code == FAD_DO_ADD && p->numbers[affine->first + 2 * (uint64_t)affine->ndim - 1] == 0;
+}
+
 static const char *check_region(const fad_program *p, const fad_step *step, uint64_t *done, fad_fault *fault)
 {
     CHECK(check_span(step, done, p->instruction_count));
@@ -370,6 +377,7 @@ static const char *check_region(const fad_program *p, const fad_step *step, uint
         fault->at = i;
         fault->part = "instruction";
         CHECK(check_instruction(p, step, &p->instructions[i]));
+        REQUIRE(step->kind == FAD_STEP_REGION || !is_sum(p, &p->instructions[i]), "a sum runs from the first to the last");
     }
     return NULL;
 }
@@ -552,6 +560,7 @@ static const char *check_step(const fad_program *p, const fad_step *step, progre
     REQUIRE(step->dtype < FAD_DTYPE_COUNT, "there is no such type");
     switch (step->kind) {
     case FAD_STEP_REGION:
+    case FAD_STEP_REGION_BACKWARDS:
         return check_region(p, step, &done->instructions, fault);
     case FAD_STEP_SCALARS:
         return check_scalars(p, step, &done->scalars, fault);
@@ -658,6 +667,7 @@ static uint64_t step_work(const fad_program *p, const fad_step *step)
     uint64_t work = 1;
     switch (step->kind) {
     case FAD_STEP_REGION:
+    case FAD_STEP_REGION_BACKWARDS:
     case FAD_STEP_REPEAT:
         return times(step->n, (uint64_t)step->count + 1);
     case FAD_STEP_ZERO:

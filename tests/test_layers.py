@@ -75,6 +75,7 @@ lower_groups.c: lower_emit.h try.h
 lower_fuse.c: lower.h
 lower_place.c: lower.h try.h
 lower_margins.c: lower.h try.h
+lower_chain.c: lower.h try.h
 program_verify.c: kernels.h
 program_file.c: program.h
 kernels.h: program.h

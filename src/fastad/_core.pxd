@@ -167,6 +167,7 @@ cdef extern from "fastad.h" nogil:
         FAD_DO_STORE
         FAD_DO_ADD
         FAD_STEP_REGION
+        FAD_STEP_REGION_BACKWARDS
         FAD_STEP_SCALARS
         FAD_STEP_GROUPS
         FAD_STEP_REPEAT

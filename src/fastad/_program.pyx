@@ -443,9 +443,10 @@ cdef class Program:
 
     cdef str step_text(self, fad_step *step):
         cdef size_t i
-        cdef str kind = ("region", "scalars", "groups", "repeat", "zero", "matmul", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
-        if step.kind == FAD_STEP_REGION:
-            lines = [f"region of {step.n}, {step.strips} strips of {step.strip}\n"]
+        cdef str kind = ("region", "region", "scalars", "groups", "repeat", "zero", "matmul", "matmul", "cumsum", "extremum", "sum", "call", "guards")[step.kind]
+        if step.kind in (FAD_STEP_REGION, FAD_STEP_REGION_BACKWARDS):
+            way = " backwards" if step.kind == FAD_STEP_REGION_BACKWARDS else ""
+            lines = [f"region{way} of {step.n}, {step.strips} strips of {step.strip}\n"]
             for i in range(step.first, step.first + step.count):
                 lines.append("  " + self.instruction_text(&self.program.instructions[i]))
             return "".join(lines)
@@ -544,7 +545,7 @@ cdef class Program:
         cdef size_t i
         cdef list reads = [], writes = []
         for i in range(step.first, step.first + step.count):
-            if step.kind == FAD_STEP_REGION:
+            if step.kind in (FAD_STEP_REGION, FAD_STEP_REGION_BACKWARDS):
                 self.instruction_memory(step, &self.program.instructions[i], reads, writes)
             elif step.kind == FAD_STEP_SCALARS:
                 self.scalar_memory(&self.program.scalars[i], reads, writes)
@@ -561,7 +562,8 @@ cdef class Program:
             writes.append(self.span(&step.arguments[0], step.n))
         elif step.kind in (FAD_STEP_MATMUL, FAD_STEP_MATMUL_VIEWS, FAD_STEP_EXTREMUM, FAD_STEP_SUM, FAD_STEP_CUMSUM):
             self.array_memory(step, reads, writes)
-        return self.step_text(step), step.n if step.kind == FAD_STEP_REGION else 0, reads, writes
+        wide = step.kind in (FAD_STEP_REGION, FAD_STEP_REGION_BACKWARDS)
+        return self.step_text(step), step.n if wide else 0, reads, writes
 
     cdef tuple span(self, fad_argument *a, size):
         return self.base_name(a.base), a.offset, a.offset + size

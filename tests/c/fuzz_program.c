@@ -195,6 +195,9 @@ static file file_of(recording *r, bool strict)
     fad_program *p = NULL;
     file f = {NULL, 0};
     DO(lower(r, strict, &p));
+    for (size_t i = 0; p && i < p->step_count; i += 3) /* some with sums, which is to be refused */
+        if (p->steps[i].kind == FAD_STEP_REGION)
+            p->steps[i].kind = FAD_STEP_REGION_BACKWARDS;
     if (p)
         f.bytes = written(p, &f.size);
     fad_program_destroy(p);

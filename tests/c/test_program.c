@@ -107,6 +107,14 @@ static const fad_instruction *find(const fad_program *p, int code)
     return p->instructions;
 }
 
+static fad_step *step_of(fad_program *p, const fad_instruction *i)
+{
+    size_t at = (size_t)(i - p->instructions), s = 0;
+    while (s + 1 < p->step_count && (!fad_is_region(p->steps[s].kind) || at - p->steps[s].first >= p->steps[s].count))
+        s++;
+    return &p->steps[s];
+}
+
 static fad_step *find_step(fad_program *p, int kind)
 {
     for (size_t i = 0; i < p->step_count; i++)
@@ -183,6 +191,9 @@ static void test_verify_finds(void)
     SPOILED(region->first, region->first + 1, "step");
     SPOILED(region->count, UINT32_MAX, "step");
     SPOILED(region->kind, FAD_STEP_COUNT, "step");
+
+    fad_step *sum = step_of(p, find(p, FAD_DO_ADD));
+    SPOILED(sum->kind, FAD_STEP_REGION_BACKWARDS, "instruction");
 
     fad_instruction *i = (fad_instruction *)find(p, FAD_DO_OP);
     SPOILED(i->code, FAD_DO_COUNT, "instruction");
