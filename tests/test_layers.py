@@ -58,7 +58,10 @@ pass_simplify.c: pass.h record.h try.h
 pool.h:
 pool.c:    pool.h
 program.h: pool.h trace.h
-program_turns.c: program.h
+program_access.h: program.h
+program_access.c: program_access.h
+program_turns.c: program_access.h
+program_bands.c: program_access.h
 program.c: kernels.h
 lower.h:   program.h
 lower.c:   lower.h try.h
@@ -70,6 +73,7 @@ lower_repeat.c: lower_emit.h try.h
 lower_demand.c: lower_emit.h
 lower_groups.c: lower_emit.h try.h
 lower_fuse.c: lower.h
+lower_reuse.c: lower.h try.h
 lower_place.c: lower.h try.h
 lower_margins.c: lower.h try.h
 program_verify.c: kernels.h
@@ -79,6 +83,7 @@ kernels.c: kernels.h ops.def
 vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
+exec_bands.c: exec.h
 exec_crew.c: exec.h
 exec_affine.c: exec.h array.h
 loop.h:    program.h
