@@ -68,11 +68,9 @@ static fad_status times_partial(fad_tape *tape, int product, uint32_t index, siz
  * how many do, over the axes that were reduced. */
 static fad_status ties_of(fad_tape *tape, uint32_t index, uint32_t *mask, uint32_t *count)
 {
-    uint32_t x = tape->nodes[index].a, equal[2] = {x, index}, either[2], number[3];
+    uint32_t both[2] = {tape->nodes[index].a, index}, number[3];
     int dtype = fad_node_dtype(tape, index);
-    TRY(fad_record_elementwise(tape, FAD_EQUAL, equal, -1, &either[0]));
-    TRY(fad_record_elementwise(tape, FAD_ISNAN, &x, -1, &either[1]));
-    TRY(fad_record_elementwise(tape, FAD_LOGICAL_OR, either, -1, mask));
+    TRY(fad_record_elementwise(tape, FAD_TIES, both, -1, mask));
     number[0] = *mask;
     TRY(fad_constant(tape, 1.0, &number[1]));
     TRY(fad_constant(tape, 0.0, &number[2]));

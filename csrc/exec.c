@@ -294,21 +294,51 @@ static const int64_t *read_operands(const machine *m, const fad_step *step, int 
     return numbers;
 }
 
-static void run_matmul(const machine *m, const fad_step *step)
+/* MATMUL, MATMUL_VIEWS and EXTREMUM. */
+static void read_arrays(const machine *m, const fad_step *step, operands *o)
 {
-    operands o;
-    const int64_t *numbers = read_operands(m, step, 3, &o);
+    const int64_t *numbers = read_operands(m, step, step->kind == FAD_STEP_EXTREMUM ? 2 : 3, o);
     for (int k = 0; k < 2 && step->kind == FAD_STEP_MATMUL_VIEWS; k++)
-        for (uint32_t d = 0; d < o.shapes[k].ndim; d++)
-            o.strides[k][d] = (ptrdiff_t)*numbers++;
-    fad_matmul(m->program->loops, &o.arrays[2], &o.arrays[0], &o.arrays[1]);
+        for (uint32_t d = 0; d < o->shapes[k].ndim; d++)
+            o->strides[k][d] = (ptrdiff_t)*numbers++;
 }
 
-static void run_extremum(const machine *m, const fad_step *step)
+static void run_arrays(const machine *m, const fad_step *step, const operands *o)
+{
+    if (step->kind == FAD_STEP_EXTREMUM)
+        fad_extremum(&o->arrays[1], &o->arrays[0], step->first != 0);
+    else
+        fad_matmul(m->program->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1]);
+}
+
+static void run_all(const machine *m, const fad_step *step)
 {
     operands o;
-    read_operands(m, step, 2, &o);
-    fad_extremum(&o.arrays[1], &o.arrays[0], step->first != 0);
+    read_arrays(m, step, &o);
+    run_arrays(m, step, &o);
+}
+
+static void take_rows(operands *o, int k, uint64_t first, uint64_t count)
+{
+    fad_array *a = &o->arrays[k];
+    o->shapes[k].size = o->shapes[k].size / (size_t)o->dims[k][0] * (size_t)count;
+    o->dims[k][0] = (ptrdiff_t)count;
+    a->data = (char *)a->data + (ptrdiff_t)first * o->strides[k][0] * (ptrdiff_t)fad_itemsize(a->dtype);
+}
+
+static void run_zero(const machine *m, const fad_step *step) { memset(memory(m, &step->arguments[0]), 0, step->n); }
+
+void fad_run_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count)
+{
+    operands o;
+    if (step->kind == FAD_STEP_ZERO) {
+        run_zero(m, step);
+        return;
+    }
+    read_arrays(m, step, &o);
+    take_rows(&o, 0, first, count);
+    take_rows(&o, step->kind == FAD_STEP_EXTREMUM ? 1 : 2, first, count);
+    run_arrays(m, step, &o);
 }
 
 static void run_sum(const machine *m, const fad_step *step)
@@ -356,54 +386,80 @@ static size_t check_guards(const machine *m, const fad_step *step)
 
 /* --- the whole --- */
 
+static fad_status run_step(const machine *m, const fad_step *step, fad_pool *pool, size_t *failed)
+{
+    const fad_program *p = m->program;
+    switch (step->kind) {
+    case FAD_STEP_REGION:
+        return run_region(m, step, pool);
+    case FAD_STEP_REGION_BACKWARDS:
+        return run_backwards(m, step);
+    case FAD_STEP_SCALARS:
+        fad_run_scalars(p->scalars + step->first, step->count, m->bases);
+        return FAD_OK;
+    case FAD_STEP_GROUPS:
+        fad_run_groups(p->groups + step->first, step->count, p->group_bound + step->first, p->places,
+                       (double *)m->bases[FAD_IN_WORKSPACE]);
+        return FAD_OK;
+    case FAD_STEP_REPEAT:
+        return fad_run_repeat(p->repeats + step->first, step->count, step->n, m->bases, m->room);
+    case FAD_STEP_ZERO:
+        run_zero(m, step);
+        return FAD_OK;
+    case FAD_STEP_MATMUL:
+    case FAD_STEP_MATMUL_VIEWS:
+    case FAD_STEP_EXTREMUM:
+        run_all(m, step);
+        return FAD_OK;
+    case FAD_STEP_CUMSUM:
+        run_cumsum(m, step);
+        return FAD_OK;
+    case FAD_STEP_SUM:
+        run_sum(m, step);
+        return FAD_OK;
+    case FAD_STEP_CALL:
+        return run_call(m, step);
+    default:
+        *failed = check_guards(m, step);
+        return FAD_OK;
+    }
+}
+
+/* Threads take the strips of one region, so with them its steps run one after the other. */
+static fad_status run_band(const machine *m, const fad_band *band, fad_pool *pool, size_t *failed)
+{
+    const fad_program *p = m->program;
+    fad_status status = FAD_OK;
+    bool together = false;
+    for (size_t i = band->first; i < band->first + band->count; i++)
+        together = together || (pool && p->together && p->together[i]);
+    if (!together)
+        return fad_run_band(m, band);
+    for (size_t i = band->first; i < band->first + band->count && status == FAD_OK; i++) {
+        const fad_step *step = &p->steps[i];
+        if (step->kind == FAD_STEP_MATMUL || step->kind == FAD_STEP_MATMUL_VIEWS)
+            fad_run_blocks(m, step, band->block, 0, band->rows);
+        else
+            status = run_step(m, step, pool, failed);
+    }
+    return status;
+}
+
 fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool *pool, size_t *failed)
 {
     fad_status status = FAD_OK;
     *failed = p->guard_count;
     char *strips = bases[FAD_IN_WORKSPACE] + p->workspace_bytes;
     machine m = {p, bases, strips, strips + p->strip_bytes};
-    for (size_t i = 0; i < p->step_count && status == FAD_OK; i++) {
-        const fad_step *step = &p->steps[i];
-        switch (step->kind) {
-        case FAD_STEP_REGION:
-            status = run_region(&m, step, pool);
-            break;
-        case FAD_STEP_REGION_BACKWARDS:
-            status = run_backwards(&m, step);
-            break;
-        case FAD_STEP_SCALARS:
-            fad_run_scalars(p->scalars + step->first, step->count, bases);
-            break;
-        case FAD_STEP_GROUPS:
-            fad_run_groups(p->groups + step->first, step->count, p->group_bound + step->first, p->places,
-                           (double *)bases[FAD_IN_WORKSPACE]);
-            break;
-        case FAD_STEP_REPEAT:
-            status = fad_run_repeat(p->repeats + step->first, step->count, step->n, bases, m.room);
-            break;
-        case FAD_STEP_ZERO:
-            memset(memory(&m, &step->arguments[0]), 0, step->n);
-            break;
-        case FAD_STEP_MATMUL:
-        case FAD_STEP_MATMUL_VIEWS:
-            run_matmul(&m, step);
-            break;
-        case FAD_STEP_CUMSUM:
-            run_cumsum(&m, step);
-            break;
-        case FAD_STEP_EXTREMUM:
-            run_extremum(&m, step);
-            break;
-        case FAD_STEP_SUM:
-            run_sum(&m, step);
-            break;
-        case FAD_STEP_CALL:
-            status = run_call(&m, step);
-            break;
-        default:
-            *failed = check_guards(&m, step);
-            if (*failed < p->guard_count)
-                return FAD_OK;
+    const fad_band *band = p->bands;
+    size_t bands = p->band_count;
+    for (size_t i = 0; i < p->step_count && status == FAD_OK && *failed == p->guard_count; i++) {
+        if (bands && i == band->first) {
+            status = run_band(&m, band, pool, failed);
+            i += band++->count - 1;
+            bands--;
+        } else {
+            status = run_step(&m, &p->steps[i], pool, failed);
         }
     }
     return status;

@@ -61,6 +61,12 @@ fad_status fad_run_together(const fad_machine *m, const fad_step *step, fad_pool
 bool fad_await_turn(fad_crew *crew, int group, uint64_t strip);
 void fad_end_turn(fad_crew *crew, int group, uint64_t strip);
 
+/* exec.c: runs rows `first` .. first+count-1 of a MATMUL or EXTREMUM step; of ZERO, all of it. */
+void fad_run_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count);
+/* exec_bands.c: the same, `block` rows at a time. And: runs all rows of all steps of a band, in this thread. */
+void fad_run_blocks(const fad_machine *m, const fad_step *step, uint64_t block, uint64_t from, uint64_t to);
+fad_status fad_run_band(const fad_machine *m, const fad_band *band);
+
 /* exec_scalars.c: runs a block of scalar instructions. */
 void fad_run_scalars(const fad_scalar_instruction *i, size_t count, char *const *bases);
 /* exec_groups.c: runs groups; `bound`: of each its vector function, or none. */

@@ -108,9 +108,21 @@ COPY(store_1, uint8_t, at, step, run, run_step)
 ADD_RUN(f64, double)
 ADD_RUN(f32, float)
 
-static affine_body body_of(int code, int dtype)
+/* One after the other, as they are recorded. */
+#define ADD_EACH(NAME, T)                                                                                 \
+    static void add_each_##NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count) \
+    {                                                                                                     \
+        for (ptrdiff_t i = 0; i < count; i++)                                                             \
+            *(T *)(at + i * step) += *(const T *)(run + i * run_step);                                    \
+    }
+ADD_EACH(f64, double)
+ADD_EACH(f32, float)
+
+static affine_body body_of(int code, int dtype, bool strict)
 {
     size_t size = fad_itemsize(dtype);
+    if (code == FAD_DO_ADD && strict)
+        return dtype == FAD_F64 ? add_each_f64 : add_each_f32;
     if (code == FAD_DO_ADD)
         return dtype == FAD_F64 ? add_f64 : add_f32;
     if (code == FAD_DO_LOAD)
@@ -118,11 +130,81 @@ static affine_body body_of(int code, int dtype)
     return size == 8 ? store_8 : size == 4 ? store_4 : store_1;
 }
 
+static void run_walk(const fad_machine *m, const fad_instruction *i, uint64_t start, uint64_t count, char *run,
+                     ptrdiff_t run_step)
+{
+    char *at = m->bases[i->arguments[0].base] + i->arguments[0].offset;
+    walk(m, &m->program->affines[i->affine], at, start, count, run, run_step, body_of(i->code, i->dtype, m->program->strict));
+}
+
+/* --- rows that have one place each: numbers that are repeated along them, and sums over them --- */
+
+FAD_SIMD static void fill_rows(const char *at, ptrdiff_t step, int64_t *restrict to, ptrdiff_t width, ptrdiff_t rows)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, at += step, to += width) {
+        const int64_t value = *(const int64_t *)at;
+        for (ptrdiff_t i = 0; i < width; i++)
+            to[i] = value;
+    }
+}
+
+FAD_SIMD static void sum_rows(char *at, ptrdiff_t step, const double *x, ptrdiff_t width, ptrdiff_t rows)
+{
+    enum { LANES = 8 };
+    for (ptrdiff_t r = 0; r < rows; r++, at += step, x += width) {
+        double part[LANES] = {0}, rest = 0;
+        ptrdiff_t i = 0;
+        for (; i + LANES <= width; i += LANES)
+            for (int k = 0; k < LANES; k++)
+                part[k] += x[i + k];
+        for (; i < width; i++)
+            rest += x[i];
+        for (int half = LANES / 2; half; half /= 2)
+            for (int k = 0; k < half; k++)
+                part[k] += part[k + half];
+        *(double *)at += part[0] + rest;
+    }
+}
+
+/* Float64 along rows: what is filled or summed at once, of `count` elements from `start` on. The elements before, up to a
+ * row's begin, and behind are left: `*before` and `*rows` tell. False: not of that kind, or a few elements. */
+static bool run_rows(const fad_machine *m, const fad_instruction *i, uint64_t start, uint64_t count, char *run,
+                     ptrdiff_t run_step, uint64_t *before, uint64_t *rows)
+{
+    enum { WIDEST = 512 };
+    const fad_affine *affine = &m->program->affines[i->affine];
+    const int64_t *dims = m->program->numbers + affine->first, *steps = dims + affine->ndim;
+    if (affine->ndim != 2 || steps[1] != 0 || dims[1] > WIDEST || i->dtype != FAD_F64 || run_step != (ptrdiff_t)sizeof(double) ||
+        (i->code != FAD_DO_LOAD && (i->code != FAD_DO_ADD || m->program->strict))) /* strict: added one by one */
+        return false;
+    uint64_t width = (uint64_t)dims[1], done = start % width;
+    *before = done ? width - done : 0;
+    if (count < *before + width)
+        return false;
+    *rows = (count - *before) / width;
+    char *at = m->bases[i->arguments[0].base] + i->arguments[0].offset +
+               (ptrdiff_t)((start + *before) / width) * (ptrdiff_t)steps[0];
+    char *first = run + *before * sizeof(double);
+    if (i->code == FAD_DO_LOAD)
+        fill_rows(at, (ptrdiff_t)steps[0], (int64_t *)first, (ptrdiff_t)width, (ptrdiff_t)*rows);
+    else
+        sum_rows(at, (ptrdiff_t)steps[0], (const double *)first, (ptrdiff_t)width, (ptrdiff_t)*rows);
+    return true;
+}
+
 void fad_run_affine(const fad_machine *m, const fad_instruction *i, uint64_t start, uint64_t count, char *run,
                     ptrdiff_t run_step)
 {
-    char *at = m->bases[i->arguments[0].base] + i->arguments[0].offset;
-    walk(m, &m->program->affines[i->affine], at, start, count, run, run_step, body_of(i->code, i->dtype));
+    uint64_t before, rows;
+    if (!run_rows(m, i, start, count, run, run_step, &before, &rows)) {
+        run_walk(m, i, start, count, run, run_step);
+        return;
+    }
+    uint64_t width = (uint64_t)m->program->numbers[m->program->affines[i->affine].first + 1], end = before + rows * width;
+    if (before)
+        run_walk(m, i, start, before, run, run_step);
+    if (end < count)
+        run_walk(m, i, start + end, count - end, run + (ptrdiff_t)end * run_step, run_step);
 }
 
 /* --- sums over more than one strip --- */
@@ -190,7 +272,7 @@ void fad_run_sum(const fad_machine *m, const fad_step *step, const fad_instructi
     const fad_affine *affine = &m->program->affines[i->affine];
     const int64_t *dims = m->program->numbers + affine->first, *steps = dims + affine->ndim;
     uint64_t row = (uint64_t)dims[affine->ndim - 1];
-    if (steps[affine->ndim - 1] != 0 || row == 1 || step->n <= step->strip) {
+    if (steps[affine->ndim - 1] != 0 || row == 1 || step->n <= step->strip || m->program->strict) {
         fad_run_affine(m, i, start, count, run, run_step);
         return;
     }

@@ -3,7 +3,7 @@
 
 #include "array.h"
 
-enum { LANES = 32 };
+enum { LANES = 32, FEW = 8 };
 
 /* A NaN is better than anything, and stays. Without branches, so that the compiler vectorises them. */
 #define LARGER(X, Y)  (((X) > (Y)) | ((X) != (X)))
@@ -21,6 +21,18 @@ enum { LANES = 32 };
                 for (int k = 0; k < LANES; k++)                                             \
                     part[k] = BETTER(x[i + k], part[k]) ? x[i + k] : part[k];               \
             for (int half = LANES / 2; half; half /= 2)                                     \
+                for (int k = 0; k < half; k++)                                              \
+                    part[k] = BETTER(part[k + half], part[k]) ? part[k + half] : part[k];   \
+            best = BETTER(part[0], best) ? part[0] : best;                                  \
+        }                                                                                   \
+        if (count < LANES && count >= FEW) {                                                \
+            T part[FEW];                                                                    \
+            for (int k = 0; k < FEW; k++)                                                   \
+                part[k] = x[k];                                                             \
+            for (i = FEW; i + FEW <= count; i += FEW)                                       \
+                for (int k = 0; k < FEW; k++)                                               \
+                    part[k] = BETTER(x[i + k], part[k]) ? x[i + k] : part[k];               \
+            for (int half = FEW / 2; half; half /= 2)                                       \
                 for (int k = 0; k < half; k++)                                              \
                     part[k] = BETTER(part[k + half], part[k]) ? part[k + half] : part[k];   \
             best = BETTER(part[0], best) ? part[0] : best;                                  \

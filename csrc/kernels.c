@@ -159,6 +159,32 @@ KERNEL(zmul_add_f32, float, x == 0 ? z : x * y + z)
 SELECT_KERNEL(select_f64, double)
 SELECT_KERNEL(select_f32, float)
 
+/* --- ties for an extremum --- */
+
+#define TIES_KERNEL(NAME, T)                                                                           \
+    FAD_SIMD static void NAME(char **args, const ptrdiff_t *count, const ptrdiff_t *steps, void *data) \
+    {                                                                                                  \
+        (void)data;                                                                                    \
+        const ptrdiff_t size = sizeof(T), n = *count;                                                  \
+        const T *xs = (const T *)args[0], *ys = (const T *)args[1];                                    \
+        uint8_t *restrict out = (uint8_t *)args[2];                                                    \
+        if (steps[0] == size && steps[1] == size) {                                                    \
+            for (ptrdiff_t i = 0; i < n; i++)                                                          \
+                out[i] = (xs[i] == ys[i]) | (xs[i] != xs[i]);                                          \
+        } else if (steps[0] == size) {                                                                 \
+            const T y = n ? *ys : 0;                                                                   \
+            for (ptrdiff_t i = 0; i < n; i++)                                                          \
+                out[i] = (xs[i] == y) | (xs[i] != xs[i]);                                              \
+        } else {                                                                                       \
+            const ptrdiff_t step = steps[1] == size;                                                   \
+            const T x = n ? *xs : 0;                                                                   \
+            for (ptrdiff_t i = 0; i < n; i++)                                                          \
+                out[i] = (x == ys[i * step]) | (x != x);                                               \
+        }                                                                                              \
+    }
+TIES_KERNEL(ties_f64, double)
+TIES_KERNEL(ties_f32, float)
+
 static fad_loop arithmetic_loop(int op)
 {
 #define CASE_1(NAME) return NAME##_f64;
@@ -185,8 +211,12 @@ static fad_loop arithmetic_loop(int op)
 
 bool fad_own_loop(int op, int dtype, bool strict, fad_bound_loop *out)
 {
-    fad_loop loop = op == FAD_SELECT && fad_is_float(dtype) ? (dtype == FAD_F64 ? select_f64 : select_f32) : NULL;
-    if (dtype != FAD_F64 && !loop)
+    bool wide = dtype == FAD_F64;
+    fad_loop loop = !fad_is_float(dtype) ? NULL
+                    : op == FAD_SELECT   ? (wide ? select_f64 : select_f32)
+                    : op == FAD_TIES     ? (wide ? ties_f64 : ties_f32)
+                                         : NULL;
+    if (!wide && !loop)
         return false;
     loop = loop ? loop : arithmetic_loop(op);
     if (loop) {

@@ -1142,7 +1142,8 @@ static fad_status make_tables(fad_lowering *l)
         {&l->window, sizeof *l->window, l->room, false},   {&l->region, sizeof *l->region, l->room, false},
         {&l->absorbed, sizeof *l->absorbed, l->room, false}, {&l->dense, sizeof *l->dense, l->room, false},
         {&l->number, sizeof *l->number, l->room, false},   {&l->output, sizeof *l->output, l->room, false},
-        {&l->margin, sizeof *l->margin, l->room, false},   {&l->copy_of, sizeof *l->copy_of, copies, false},
+        {&l->margin, sizeof *l->margin, l->room, false},   {&l->takes, sizeof *l->takes, l->room, false},
+        {&l->copy_of, sizeof *l->copy_of, copies, false},
     };
     enum { COUNT = sizeof all / sizeof *all };
     size_t bytes = 0, zeros = 0;
@@ -1178,6 +1179,8 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
         status = order_regions(&l, &order);
     if (status == FAD_OK)
         status = fad_lower_chain(&l, order);
+    if (status == FAD_OK)
+        status = fad_lower_reuse(&l, order);
     if (status == FAD_OK) {
         program = tape->allocator.resize(tape->allocator.context, NULL, 0, sizeof *program);
         status = program ? FAD_OK : FAD_NO_MEMORY;

@@ -68,6 +68,7 @@ typedef struct {
     uint32_t *number;          /* of scalar nodes read from elsewhere: node whose scalar holds it */
     uint32_t *output;          /* output in which the root's memory is */
     uint64_t *output_at;       /* from which element on */
+    uint32_t *takes;           /* of roots that a region computes: the root whose memory is theirs if it has any */
     uint32_t *margin;          /* of roots: number of its margins */
     fad_window *windows;
     size_t window_count, window_capacity;
@@ -112,6 +113,8 @@ fad_status fad_lower_place(fad_lowering *l);
 /* lower_chain.c: regions in a row become fewer, which read their own values at shifted places. `order` names the regions
  * as they run; what only fills margins comes earlier. */
 fad_status fad_lower_chain(fad_lowering *l, uint32_t *order);
+/* lower_reuse.c: what is made element by element of what nobody reads any more has the same memory. */
+fad_status fad_lower_reuse(fad_lowering *l, const uint32_t *order);
 
 /* lower_fuse.c: shortens a region's instructions, whose strips are numbered as they are made (0 .. strips-1), and gives
  * how many are left. `n`: elements of the region; `room`: for two uint32_t a strip. */

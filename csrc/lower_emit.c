@@ -80,9 +80,16 @@ fad_status fad_emit_take_block(fad_emitter *e, uint64_t size, uint64_t *at)
     return e->top < PTRDIFF_MAX ? FAD_OK : FAD_NO_MEMORY;
 }
 
+/* Memory that is small beside the largest array is not used again, up to a part of that array: what a small one is
+ * for would otherwise have to wait until all of the large one has been read (program_bands.c). */
 fad_status fad_emit_give_block(fad_emitter *e, uint64_t size, uint64_t at)
 {
+    enum { SMALL = 64, PART = 8 };
     uint64_t rounded;
+    if (size <= e->largest / SMALL && e->held + size <= e->largest / PART) {
+        e->held += size;
+        return FAD_OK;
+    }
     return release(e, &e->blocks_free[size_class(size, &rounded)], at);
 }
 
@@ -103,6 +110,12 @@ fad_status fad_emit_make_room(fad_emitter *e, uint32_t root)
     e->state[root] |= FAD_HAS_ROOM;
     if (!fad_lower_is_array(e->l, root))
         return fad_emit_take_scalar(e, &e->where[root]);
+    uint32_t from = e->l->takes[root];
+    if (from != FAD_NO_INDEX && (e->state[from] & (FAD_HAS_ROOM | FAD_IS_FREE)) == FAD_HAS_ROOM) {
+        e->state[from] |= FAD_IS_FREE; /* not to be given back: it is `root`'s now */
+        e->where[root] = e->where[from];
+        return FAD_OK;
+    }
     TRY(fad_emit_take_block(e, bytes_around(e, root, &before), &e->where[root]));
     e->where[root] += before;
     return FAD_OK;
@@ -217,6 +230,8 @@ static fad_status survey_regions(fad_emitter *e, const uint32_t *order)
     fad_lowering *l = e->l;
     for (size_t r = 0; r < l->region_count; r++) {
         e->region = order[r];
+        uint64_t bytes = (uint64_t)l->regions[order[r]].n * sizeof(double);
+        e->largest = bytes > e->largest ? bytes : e->largest;
         for (uint32_t i = l->regions[order[r]].first; i != FAD_NO_INDEX; i = l->items[i].next) {
             survey s = {e, &l->items[i], FAD_OK};
             e->time++;

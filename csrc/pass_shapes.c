@@ -116,6 +116,46 @@ static bool is_same_to_a_total(const fad_rewriter *r, uint32_t node)
            (n->op == FAD_VIEW && ((const fad_view *)r->to->side[n->aux])->bijective);
 }
 
+/* What a factor is a quotient by, perhaps times what is finite: where that is neither zero nor infinite nor a NaN, the
+ * factor is finite. `x` itself: nothing. */
+static uint32_t divisor(const fad_rewriter *r, uint32_t x)
+{
+    enum { LEVELS = 4 };
+    uint32_t at = x;
+    double c;
+    for (int level = 0; level < LEVELS; level++) {
+        const fad_node *n = &r->to->nodes[at];
+        if (n->op == FAD_RECIPROCAL)
+            return n->a;
+        if (n->op == FAD_DIV)
+            return fad_is_number(r->to, n->a, &c) && c - c == 0 ? n->b : x;
+        if (n->op == FAD_MUL && fad_is_number(r->to, n->b, &c) && c - c == 0)
+            at = n->a;
+        else if (n->op == FAD_NEG || n->op == FAD_RESHAPE)
+            at = n->a;
+        else
+            return x;
+    }
+    return x;
+}
+
+/* Not strict. The sum of the elements of x, each times a quotient by the sum S of all, is the quotient times S. (If S is
+ * zero or infinite, so that the quotient is not finite or zero, both are NaN, or the strong product's zero; but where a
+ * sum of finite numbers overflows, or its reciprocal does, the one may be infinite or NaN and the other not.) */
+static fad_status sum_of_shares(fad_rewriter *r, uint32_t node, uint32_t *out)
+{
+    fad_tape *tape = r->to;
+    const fad_shape *shape = fad_node_shape(tape, node), *from = fad_node_shape(tape, tape->nodes[node].a);
+    fad_node of = tape->nodes[tape->nodes[node].a];
+    for (int k = 0; k < 1 + (of.op == FAD_MUL); k++) {
+        uint32_t factor = k ? of.b : of.a, x = k ? of.a : of.b, sum = divisor(r, factor);
+        if (sum != factor && fad_is_op(r, sum, FAD_SUM_TO) && tape->nodes[sum].a == x && fad_node_shape(tape, x) == from &&
+            fad_node_shape(tape, sum) == shape && fad_shape_expands(fad_node_shape(tape, factor), shape))
+            return fad_make_like(r, node, of.op, factor, sum, out);
+    }
+    return FAD_OK;
+}
+
 /* Not strict (sums start from +0, are taken in another order, and are multiplied once instead of each term). */
 fad_status fad_rewrite_sum_to(fad_rewriter *r, uint32_t node, uint32_t *out)
 {
@@ -140,6 +180,10 @@ fad_status fad_rewrite_sum_to(fad_rewriter *r, uint32_t node, uint32_t *out)
         TRY(make_sum_to(r, of.a, shape, &sum));
         return fad_scale_like(r, node, sum, c, out);
     }
+    if (of.op == FAD_MUL || of.op == FAD_ZMUL)
+        TRY(sum_of_shares(r, node, out));
+    if (*out != node)
+        return FAD_OK;
     if (shape->size == 1 && is_same_to_a_total(r, a) && fad_shape_expands(shape, fad_node_shape(tape, of.a)))
         return make_sum_to(r, of.a, shape, out);
     return fad_rewrite_reduced_transpose(r, node, out);

@@ -83,7 +83,9 @@ static fad_status bind_instructions(fad_program *p)
 fad_status fad_program_bind(fad_program *p)
 {
     fad_status status = bind_instructions(p);
-    return status == FAD_OK ? bind_groups(p) : status;
+    if (status == FAD_OK)
+        status = bind_groups(p);
+    return status == FAD_OK ? fad_program_bands(p, FAD_CACHE_BYTES) : status;
 }
 
 /* Of programs from files too, before they are verified. */
@@ -127,6 +129,7 @@ void fad_program_destroy(fad_program *p)
     FREE(columns, p->instruction_count);
     FREE(turns, p->instruction_count);
     FREE(together, p->step_count);
+    FREE(bands, p->band_count);
     FREE(scalars, p->scalar_count);
     FREE(repeats, p->repeat_count);
     FREE(groups, p->group_count);

@@ -189,6 +189,14 @@ typedef struct {
 
 enum { FAD_MOST_GROUPS = 8, FAD_MOST_TOGETHER = 64 };
 
+/* Steps that go over the same rows, `block` of them at a time before the next step does those (program_bands.c). */
+typedef struct {
+    uint32_t first, count;
+    uint64_t rows, block;
+} fad_band;
+
+enum { FAD_MOST_IN_BAND = 16 };
+
 typedef struct fad_call {
     void *rule;
     uint32_t inputs, outputs;
@@ -216,10 +224,11 @@ typedef struct fad_program {
     uint8_t *columns;               /* of each instruction: how many are done together, with those that follow (program_columns.c) */
     fad_turn *turns;                /* of each instruction; NULL: all strips run one after the other */
     uint8_t *together;              /* of each step, where there are turns: whether its strips may run together */
+    fad_band *bands;                /* in the order of their steps */
     double *scalar_constants;       /* copied to the start of every workspace */
     char *constants;
     size_t input_count, output_count, call_form_count, step_count, instruction_count, scalar_count, repeat_count;
-    size_t group_count, place_count;
+    size_t group_count, place_count, band_count;
     size_t affine_count;
     size_t number_count, guard_count, call_count, call_argument_count, scalar_constant_count, constant_bytes;
     size_t workspace_bytes;         /* without the strips */
@@ -252,9 +261,13 @@ fad_status fad_program_columns(fad_program *program);
 enum { FAD_LEAST_WORK = 1 << 18 };
 /* Finds the regions with so much work that several threads may run, and the turns in them. Again, after a change. */
 fad_status fad_program_turns(fad_program *program, uint64_t least_work);
+/* Bytes that steps pass over again in the second-level cache, and leave room for others. */
+enum { FAD_CACHE_BYTES = 3 << 16 };
+/* Finds the bands of a program that can be run, whose blocks pass over about so many bytes; 0: none. Again, after a change. */
+fad_status fad_program_bands(fad_program *program, uint64_t cache_bytes);
 /* Room of a run for a step alone: fad_repeat_bytes() of REPEAT, a fad_sum for each ADD of a region of several strips. */
 size_t fad_step_room(const fad_program *program, const fad_step *step);
-/* That of the step that needs most. */
+/* That of the step that needs most. Bands may need more. */
 size_t fad_program_room_bytes(const fad_program *program);
 void fad_program_destroy(fad_program *program);
 

@@ -4,7 +4,7 @@
  * or writes. Where two instructions may reach the same memory in two strips (sums, additions at shifted places, indexed
  * writes), they are put into one group, and each strip does what a group does when the strip before has done it. So
  * additions have one order for any number of threads. */
-#include "program.h"
+#include "program_access.h"
 
 enum {
     MOST_PAIRS = 1 << 22        /* that are compared */
@@ -12,22 +12,12 @@ enum {
 
 #define NONE UINT32_C(0xffffffff)
 
-/* Memory that an instruction reads or writes over the whole range. Flat index i lies at `first` + sum of its indices times
- * strides; the range is from `begin` to `end`. */
-typedef struct {
-    uint32_t instruction, base;
-    bool writes;
-    bool indexed;               /* anywhere in the range */
-    uint32_t ndim;
-    const int64_t *dims, *strides;
-    int64_t own[2];             /* dims and strides of what is one stretch */
-    uint64_t first, begin, end, item;
-} access;
+typedef fad_access access;
 
 static uint64_t size_of(int64_t stride) { return stride < 0 ? 0 - (uint64_t)stride : (uint64_t)stride; }
 
-static const int64_t *dims_of(const access *x) { return x->dims ? x->dims : &x->own[0]; }
-static const int64_t *strides_of(const access *x) { return x->dims ? x->strides : &x->own[1]; }
+static const int64_t *dims_of(const access *x) { return fad_access_dims(x); }
+static const int64_t *strides_of(const access *x) { return fad_access_strides(x); }
 
 /* Whether different indices are different places: each stride steps over all that smaller ones reach. */
 static bool is_injective(const access *x)
@@ -83,53 +73,7 @@ static bool apart(const access *x, const access *y)
     return x->base != y->base || x->end <= y->begin || y->end <= x->begin || in_step(x, y) || in_columns(x, y);
 }
 
-/* --- what an instruction reads and writes --- */
-
-static bool stores(int code)
-{
-    return code == FAD_DO_STORE || code == FAD_DO_ADD || code == FAD_DO_PUT || code == FAD_DO_SCATTER_ADD;
-}
-
-static bool has_affine(int code) { return code == FAD_DO_LOAD || code == FAD_DO_STORE || code == FAD_DO_ADD; }
-
-static void see_affine(const fad_program *p, const fad_affine *affine, access *x)
-{
-    x->ndim = affine->ndim;
-    x->dims = p->numbers + affine->first;
-    x->strides = x->dims + affine->ndim;
-    for (uint32_t d = 0; d < x->ndim; d++) {
-        uint64_t span = size_of(x->strides[d]) * ((uint64_t)x->dims[d] - 1);
-        if (x->strides[d] < 0)
-            x->begin -= span;
-        else
-            x->end += span;
-    }
-}
-
-/* Argument `k`. False: it is in no memory. */
-static bool see(const fad_program *p, const fad_step *step, uint32_t number, int k, access *out)
-{
-    const fad_instruction *i = &p->instructions[step->first + number];
-    const fad_argument *a = &i->arguments[k];
-    if (a->place == FAD_AT_STRIP)
-        return false;
-    uint64_t item = fad_itemsize(a->dtype);
-    access x = {.instruction = number, .base = a->base, .ndim = 1, .own = {(int64_t)step->n, (int64_t)item},
-                .first = a->offset, .begin = a->offset, .end = a->offset + item, .item = item};
-    x.writes = stores(i->code) ? k == 0 : k == i->count - 1;
-    if (k == 0 && has_affine(i->code)) {
-        see_affine(p, &p->affines[i->affine], &x);
-    } else if (k == 0 && i->code >= FAD_DO_GATHER) {
-        x.indexed = true;
-        x.end = a->offset + i->limit * item;
-    } else if (a->place == FAD_AT_FIXED) {
-        x.own[1] = 0;
-    } else {
-        x.end = a->offset + step->n * item;
-    }
-    *out = x;
-    return true;
-}
+/* --- strips --- */
 
 /* Whether each strip holds what an instruction before wrote: then nothing is left of another strip's run. */
 static bool strips_are_fresh(const fad_program *p, const fad_step *step, uint8_t *held)
@@ -141,7 +85,7 @@ static bool strips_are_fresh(const fad_program *p, const fad_step *step, uint8_t
             const fad_argument *a = &i->arguments[k];
             if (a->place != FAD_AT_STRIP)
                 continue;
-            if (k == i->count - 1 && !stores(i->code))
+            if (k == i->count - 1 && !fad_code_stores(i->code))
                 held[a->offset] = (uint8_t)fad_itemsize(a->dtype);
             else if (held[a->offset] < fad_itemsize(a->dtype))
                 return false;
@@ -238,7 +182,7 @@ static bool may_run_together(const fad_program *p, const fad_step *step, const r
         return false;
     for (uint32_t i = 0; i < step->count; i++)
         for (int k = 0; k < p->instructions[step->first + i].count; k++)
-            count += see(p, step, i, k, &r->all[count]);
+            count += fad_see_access(p, step, i, k, &r->all[count]);
     memset(r->group, 0xff, step->count * sizeof *r->group);
     if (find_groups(r->all, count, r->group) && mark_turns(r->group, step->count, p->turns + step->first))
         return true;

@@ -145,6 +145,7 @@ EXACT = {
     "DEG2RAD": mp.radians,
     "NEXTAFTER": lambda x, y: x,  # the function of real numbers that it stands for
     "SPACING": _gap,
+    "TIES": lambda x, y: x == y,
     "ZMUL": lambda x, y: x * y,
     "SMUL": lambda x, y: x * y,
     "SELECT": lambda x, y, z: y if x > 0.5 else z,

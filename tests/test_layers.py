@@ -60,7 +60,10 @@ pool.c:    pool.h
 program.h: pool.h trace.h
 results.h:
 results.c: results.h
-program_turns.c: program.h
+program_access.h: program.h
+program_access.c: program_access.h
+program_turns.c: program_access.h
+program_bands.c: program_access.h
 program_columns.c: program.h
 program.c: kernels.h
 lower.h:   program.h
@@ -73,6 +76,7 @@ lower_repeat.c: lower_emit.h try.h
 lower_demand.c: lower_emit.h
 lower_groups.c: lower_emit.h try.h
 lower_fuse.c: lower.h
+lower_reuse.c: lower.h try.h
 lower_place.c: lower.h try.h
 lower_margins.c: lower.h try.h
 lower_chain.c: lower.h try.h
@@ -83,6 +87,7 @@ kernels.c: kernels.h ops.def
 vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
+exec_bands.c: exec.h
 exec_crew.c: exec.h
 exec_affine.c: exec.h array.h
 exec_columns.c: exec.h

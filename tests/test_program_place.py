@@ -11,14 +11,15 @@ rng = np.random.default_rng(4)
 N = 3000
 PLACES = rng.integers(0, N, N)
 
-# Functions of x (N numbers, one of them the largest), and how many arrays they have to keep.
+# Functions of x (N numbers, one of them the largest), and how many arrays they have to keep. What
+# the result is made of, element by element, lies where the result will be, and does not count.
 FUNCTIONS = {
     "a sum between": (lambda x: (x + 1.0) * np.sum(x), 0),
     "a chain": (lambda x: np.exp(np.sin(x) + 1.0) * np.sum(x), 0),
     "a largest between": (lambda x: np.where(np.isnan(x), 0.0, x - np.max(x)), 0),
     "read twice, by one": (lambda x: (lambda y: y * np.sum(x) + y)(np.sin(x)), 0),
-    "read at two stages": (lambda x: (lambda y: y + np.sum(y * np.sum(x)))(np.sin(x)), 1),
-    "read by the sum too": (lambda x: (lambda y: y * np.sum(y))(np.sin(x)), 1),
+    "read at two stages": (lambda x: (lambda y: y + np.sum(y * np.sum(x)))(np.sin(x)), 0),
+    "read by the sum too": (lambda x: (lambda y: y * np.sum(y))(np.sin(x)), 0),
     "gathered": (lambda x: np.sin(x)[PLACES] * np.sum(x), 1),
     "gathered by its own order": (lambda x: (lambda y: y + y[PLACES])(np.sin(x) * np.sum(x)), 1),
     "reversed": (lambda x: np.sin(x)[::-1] * np.sum(x), 1),

@@ -139,6 +139,9 @@ cdef extern from "fastad.h" nogil:
     ctypedef struct fad_chunk
     ctypedef struct fad_arena:
         fad_chunk *first
+    ctypedef struct fad_band:
+        uint32_t first, count
+        uint64_t rows, block
     ctypedef struct fad_program
     ctypedef struct fad_form:
         uint8_t dtype
@@ -262,13 +265,14 @@ cdef extern from "fastad.h" nogil:
         fad_scalar_instruction *scalars
         fad_repeated *repeats
         fad_group *groups
+        fad_band *bands
         uint32_t *places
         fad_affine *affines
         int64_t *numbers
         fad_guard *guards
         char *constants
         size_t input_count, output_count, step_count, instruction_count, scalar_count, repeat_count, guard_count, call_count
-        size_t group_count, place_count
+        size_t group_count, band_count, place_count
         fad_call *calls
         fad_argument *call_arguments
         size_t workspace_bytes, strip_bytes, constant_bytes, node_count

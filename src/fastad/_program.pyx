@@ -391,7 +391,13 @@ cdef class Program:
 
     def text(self):
         """The program as text: a line for each step and, under it, for each instruction."""
-        return "".join([self.step_text(&self.program.steps[i]) for i in range(self.program.step_count)])
+        cdef size_t i
+        cdef fad_band *band
+        lines = [self.step_text(&self.program.steps[i]) for i in range(self.program.step_count)]
+        for i in range(self.program.band_count):
+            band = &self.program.bands[i]
+            lines[band.first] = f"{band.count} steps, {band.block} of {band.rows} rows at a time\n{lines[band.first]}"
+        return "".join(lines)
 
     cdef str place(self, fad_argument *a):
         if a.place == FAD_AT_STRIP:

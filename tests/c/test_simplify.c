@@ -160,7 +160,7 @@ static void test_logsumexp(void)
                 "%7 = CONSTANT 1 : f64\n"
                 "%8 = RECIPROCAL %4 : f64\n"
                 "%9 = ZMUL %8 %3 : f64[5]\n"
-                "%10 = SUM_TO %9 : f64\n"
+                "%10 = ZMUL %8 %4 : f64\n"
                 "%11 = SUB %7 %10 : f64\n"
                 "%12 = BROADCAST_TO %11 : f64[1]\n"
                 "%13 = STRIDED_ADD %12 @3:0 : f64[5]\n"

@@ -63,7 +63,7 @@ static const size_t sizes[] = {2, 3, 7};
 enum { POOLS = sizeof sizes / sizeof *sizes };
 
 static fad_pool *pools[POOLS];
-static size_t together, in_turn;
+static size_t together, in_turn, in_bands;
 
 /* Regions of few elements in strips of one, two or three. */
 static fad_status narrow(fad_program *p, uint32_t strip)
@@ -77,6 +77,10 @@ static fad_status narrow(fad_program *p, uint32_t strip)
         together += p->together[i];
     for (size_t i = 0; status == FAD_OK && p->turns && i < p->instruction_count; i++)
         in_turn += p->turns[i].awaits != 0;
+    if (status == FAD_OK)
+        status = fad_program_bands(p, 64);
+    for (size_t i = 0; status == FAD_OK && i < p->band_count; i++)
+        in_bands += p->bands[i].count;
     return status;
 }
 
@@ -88,7 +92,7 @@ static bool same_outputs(const fad_program *p, const memory *x, const memory *y)
     return true;
 }
 
-static void expect_same_bits(const fad_program *p, const recording *r, uint64_t seed)
+static void expect_same_bits(fad_program *p, const recording *r, uint64_t seed)
 {
     memory alone, crew;
     size_t failed;
@@ -96,8 +100,15 @@ static void expect_same_bits(const fad_program *p, const recording *r, uint64_t 
     allocate(&crew, p);
     fill_inputs(&alone, p, r);
     fill_inputs(&crew, p, r);
+    DO(fad_program_bands(p, 0));
     fad_status status = run_program(p, &alone, &failed);
     EXPECT(status == FAD_OK);
+    DO(fad_program_bands(p, 64));
+    DO(fad_program_run(p, crew.workspace, crew.inputs, crew.outputs, NULL, &failed));
+    if (!same_outputs(p, &alone, &crew)) {
+        fprintf(stderr, "seed %lu: other bits by rows\n", (unsigned long)seed);
+        failures++;
+    }
     for (size_t k = 0; k < POOLS; k++)
         for (int run = 0; run < 3; run++) {
             for (size_t i = 0; i < p->output_count; i++)
@@ -283,6 +294,7 @@ int main(void)
     for (uint64_t seed = 0; seed < 2 * PROGRAMS; seed++)
         test_together(seed);
     EXPECT(together > 5 * PROGRAMS && in_turn > PROGRAMS);
+    EXPECT(in_bands > PROGRAMS / 10);
     for (size_t k = 0; k < POOLS; k++)
         fad_pool_destroy(pools[k]);
     if (!failures)

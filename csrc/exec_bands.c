@@ -1,0 +1,58 @@
+/* exec_bands.c: runs the steps of a band, some rows of each before the next. */
+#include "exec.h"
+
+/* Whole strips, as far as their rows are ready: a strip is one sum for all who run it. */
+static fad_status run_region(const fad_machine *m, const fad_step *step, uint64_t rows, uint64_t ready, uint64_t *done)
+{
+    uint64_t goal = ready * (step->n / rows);
+    fad_status status = FAD_OK;
+    while (status == FAD_OK && (goal == step->n ? *done < goal : *done + step->strip <= goal)) {
+        uint64_t left = step->n - *done, count = left < step->strip ? left : step->strip;
+        status = fad_run_strip(m, step, NULL, *done, count);
+        *done += count;
+    }
+    return status;
+}
+
+void fad_run_blocks(const fad_machine *m, const fad_step *step, uint64_t block, uint64_t from, uint64_t to)
+{
+    for (; from < to; from += block)
+        fad_run_rows(m, step, from, to - from < block ? to - from : block);
+}
+
+/* Products in whole blocks: so they are the same however their operands came about. Gives how many rows are done. */
+static uint64_t run_rows(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t ready, uint64_t *done)
+{
+    bool whole = step->kind != FAD_STEP_EXTREMUM && ready < band->rows;
+    uint64_t goal = whole ? ready - ready % band->block : ready;
+    fad_run_blocks(m, step, band->block, *done, goal);
+    return *done = goal;
+}
+
+fad_status fad_run_band(const fad_machine *machine, const fad_band *band)
+{
+    fad_machine m = *machine;
+    uint64_t done[FAD_MOST_IN_BAND] = {0}; /* elements of a region, rows of other steps */
+    const fad_step *steps = m.program->steps + band->first;
+    for (uint64_t target = 0; target < band->rows;) {
+        target = band->rows - target > band->block ? target + band->block : band->rows;
+        uint64_t ready = target;
+        m.room = machine->room;
+        for (uint32_t k = 0; k < band->count; k++) {
+            const fad_step *step = &steps[k];
+            if (step->kind == FAD_STEP_REGION) {
+                fad_status status = run_region(&m, step, band->rows, ready, &done[k]);
+                if (status != FAD_OK)
+                    return status;
+                ready = done[k] / (step->n / band->rows);
+                m.room += fad_step_room(m.program, step);
+            } else if (step->kind == FAD_STEP_ZERO) {
+                if (target <= band->block)
+                    fad_run_rows(&m, step, 0, 0);
+            } else {
+                ready = run_rows(&m, step, band, ready, &done[k]);
+            }
+        }
+    }
+    return FAD_OK;
+}

@@ -1,0 +1,281 @@
+/* program_bands.c: which steps run together, some rows at a time.
+ *
+ * Steps one after the other pass over whole arrays: what one writes is out of the cache when the next one reads it. Where
+ * each goes over the same rows (a region, a product of matrices, the extrema of rows), and nothing in a row depends on
+ * later rows, they are a band: each does some rows, as many as stay in the second-level cache, before the next one does
+ * them. A band changes no bit, but for products of matrices, which are made in blocks of rows wherever there is a band,
+ * also by many threads. */
+#include "program_access.h"
+
+enum {
+    MOST_ACCESSES = 160,
+    NEAR = 3,                   /* steps from the first that may tell how many rows there are */
+    DEEPEST = 128,              /* product of matrices: one with longer sums spends its time on arithmetic, not on memory */
+    PASSES = 4,                 /* as much as so many caches hold is out of the cache when it is read again */
+    LEAST_BYTES_OF_ROW = 1 << 14,
+};
+
+/* Memory of a step. Row r is from `begin` + r * `stride` to `end` + r * `stride`; what is not by rows has no stride. */
+typedef struct {
+    uint32_t base;
+    bool writes, done;          /* done: all of it before the next step begins */
+    uint64_t begin, end, stride;
+} access;
+
+/* A band in the making. */
+typedef struct {
+    const fad_program *p;
+    uint64_t cache;             /* bytes that a block may pass over */
+    uint64_t rows;
+    access all[MOST_ACCESSES];
+    size_t count;
+} making;
+
+static bool add(making *b, access x)
+{
+    if (b->count == MOST_ACCESSES)
+        return false;
+    b->all[b->count++] = x;
+    return true;
+}
+
+/* --- the memory of a step, by rows; false: it does not go by rows --- */
+
+static access by_rows(const fad_access *x, uint64_t n, uint64_t rows)
+{
+    access out = {.base = x->base, .writes = x->writes, .begin = x->begin, .end = x->end};
+    int64_t outer = fad_access_dims(x)[0], stride = fad_access_strides(x)[0];
+    if (x->indexed || stride <= 0 || (uint64_t)outer % rows != 0 || n % rows != 0)
+        return out;
+    out.stride = (uint64_t)stride * ((uint64_t)outer / rows);
+    out.end -= out.stride * (rows - 1);
+    return out;
+}
+
+static bool see_region(making *b, const fad_step *step)
+{
+    fad_access x;
+    if (step->n == 0 || step->n % b->rows != 0)
+        return false;
+    for (uint32_t i = 0; i < step->count; i++)
+        for (int k = 0; k < b->p->instructions[step->first + i].count; k++)
+            if (fad_see_access(b->p, step, i, k, &x) && !add(b, by_rows(&x, step->n, b->rows)))
+                return false;
+    return true;
+}
+
+/* A dense array whose first axis are the rows. */
+static bool add_array(making *b, const fad_step *step, int k, const int64_t *dims, uint64_t ndim, bool writes)
+{
+    uint64_t stride = fad_itemsize(step->dtype);
+    for (uint64_t d = 1; d < ndim; d++)
+        stride *= (uint64_t)dims[d];
+    uint64_t begin = step->arguments[k].offset;
+    access x = {step->arguments[k].base, writes, false, begin, begin + stride, stride};
+    return stride && add(b, x);
+}
+
+/* numbers: ndim, then the dims, of operand and result. */
+static bool see_extremum(making *b, const fad_step *step)
+{
+    const int64_t *from = b->p->numbers + step->numbers, *to = from + 1 + from[0];
+    return from[0] >= 2 && to[0] == from[0] && (uint64_t)from[1] == b->rows && (uint64_t)to[1] == b->rows &&
+           add_array(b, step, 0, from + 1, (uint64_t)from[0], false) && add_array(b, step, 1, to + 1, (uint64_t)to[0], true);
+}
+
+/* numbers: ndim, then the dims, of x, y and the result; of MATMUL_VIEWS then the strides of x and y. */
+static bool see_matmul(making *b, const fad_step *step)
+{
+    const int64_t *x = b->p->numbers + step->numbers, *y = x + 3, *to = y + 3, *strides = to + 3;
+    uint64_t item = fad_itemsize(step->dtype);
+    if (x[0] != 2 || y[0] != 2 || to[0] != 2 || (uint64_t)x[1] != b->rows || x[2] > DEEPEST || x[2] == 0 || y[2] == 0)
+        return false;
+    bool views = step->kind == FAD_STEP_MATMUL_VIEWS;
+    const int64_t dense[4] = {x[2], 1, y[2], 1};
+    const int64_t *s = views ? strides : dense;
+    for (int k = 0; k < 4; k++)
+        if (s[k] <= 0)
+            return false;
+    const fad_argument *a = step->arguments;
+    access left = {a[0].base, false, false, a[0].offset, a[0].offset + item * (1 + (uint64_t)(s[1] * (x[2] - 1))),
+                   item * (uint64_t)s[0]};
+    access right = {a[1].base, false, false, a[1].offset,
+                    a[1].offset + item * (1 + (uint64_t)(s[2] * (y[1] - 1)) + (uint64_t)(s[3] * (y[2] - 1))), 0};
+    return add(b, left) && add(b, right) && add_array(b, step, 2, to + 1, 2, true);
+}
+
+static bool see_zero(making *b, const fad_step *step)
+{
+    access x = {step->arguments[0].base, true, true, step->arguments[0].offset, step->arguments[0].offset + step->n, 0};
+    return add(b, x);
+}
+
+static bool see(making *b, const fad_step *step)
+{
+    switch (step->kind) {
+    case FAD_STEP_REGION:
+        return see_region(b, step);
+    case FAD_STEP_MATMUL:
+    case FAD_STEP_MATMUL_VIEWS:
+        return see_matmul(b, step);
+    case FAD_STEP_EXTREMUM:
+        return see_extremum(b, step);
+    case FAD_STEP_ZERO:
+        return see_zero(b, step);
+    default:
+        return false;
+    }
+}
+
+/* --- bands --- */
+
+/* Whether what a later step does in `y` in some rows may come before what an earlier one does in `x` in later rows. */
+static bool may_overtake(const access *x, const access *y, uint64_t rows)
+{
+    if (x->done || x->base != y->base || !(x->writes || y->writes))
+        return true;
+    if (x->end + x->stride * (rows - 1) <= y->begin || y->end + y->stride * (rows - 1) <= x->begin)
+        return true;
+    return x->stride && x->stride == y->stride && y->end <= x->begin + x->stride;
+}
+
+static bool join(making *b, const fad_step *step)
+{
+    size_t before = b->count;
+    if (!see(b, step))
+        return false;
+    for (size_t i = 0; i < before; i++)
+        for (size_t k = before; k < b->count; k++)
+            if (!may_overtake(&b->all[i], &b->all[k], b->rows))
+                return false;
+    return true;
+}
+
+/* Bytes of a row: of the arrays that are passed over, each counted once. */
+static uint64_t row_bytes(const making *b)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        bool again = b->all[i].stride == 0;
+        for (size_t k = 0; k < i && !again; k++)
+            again = b->all[k].base == b->all[i].base && b->all[k].begin == b->all[i].begin && b->all[k].stride;
+        bytes += again ? 0 : b->all[i].end - b->all[i].begin;
+    }
+    return bytes;
+}
+
+/* How many rows step `i` may go over; 0: it does not say. */
+static uint64_t rows_of(const fad_program *p, const fad_step *step)
+{
+    const int64_t *numbers = p->numbers + step->numbers;
+    if (step->kind == FAD_STEP_EXTREMUM || step->kind == FAD_STEP_MATMUL || step->kind == FAD_STEP_MATMUL_VIEWS)
+        return numbers[0] >= 2 ? (uint64_t)numbers[1] : 0;
+    for (uint32_t i = 0; step->kind == FAD_STEP_REGION && i < step->count; i++) {
+        const fad_instruction *at = &p->instructions[step->first + i];
+        if (at->code < FAD_DO_LOAD || at->code > FAD_DO_ADD)
+            continue;
+        const fad_affine *affine = &p->affines[at->affine];
+        const int64_t *dims = p->numbers + affine->first;
+        if (affine->ndim > 1 && dims[affine->ndim + affine->ndim - 1] == 0)
+            return (uint64_t)dims[0];
+    }
+    return 0;
+}
+
+/* Whether a step may be the first of a band: not one of so few elements that a look would cost more than it saves. */
+static bool is_large(const fad_program *p, const fad_step *step, uint64_t cache)
+{
+    const int64_t *numbers = p->numbers + step->numbers;
+    const uint64_t least = cache / 16;
+    switch (step->kind) {
+    case FAD_STEP_REGION:
+        return step->n >= least;
+    case FAD_STEP_MATMUL:
+    case FAD_STEP_MATMUL_VIEWS:
+        return numbers[0] == 2 && numbers[3] == 2 && (uint64_t)numbers[1] >= least / ((uint64_t)numbers[5] + 1);
+    case FAD_STEP_EXTREMUM:
+        return numbers[0] >= 2 && numbers[1] > 0;
+    default:
+        return false;
+    }
+}
+
+/* The band of the steps from `first` on, if they go over so many rows. */
+static fad_band begin(making *b, size_t first, uint64_t rows)
+{
+    const fad_program *p = b->p;
+    fad_band band = {.first = (uint32_t)first, .rows = rows};
+    size_t kept = 0, moving = 0;
+    b->rows = rows;
+    b->count = 0;
+    for (size_t i = first; i < p->step_count && i - first < FAD_MOST_IN_BAND && join(b, &p->steps[i]); i++) {
+        bool zero = p->steps[i].kind == FAD_STEP_ZERO;
+        moving += !zero;
+        band.count = zero ? band.count : (uint32_t)(i - first + 1); /* it does not end in zeros */
+        kept = zero ? kept : b->count;
+    }
+    b->count = kept;
+    uint64_t bytes = row_bytes(b), fewest = b->cache / LEAST_BYTES_OF_ROW, block = bytes ? b->cache / bytes : 0;
+    block = block < fewest ? fewest : block;
+    band.block = block > 8 ? block & ~(uint64_t)7 : block + (block == 0);
+    if (moving < 2 || bytes < PASSES * b->cache / rows || band.block >= rows)
+        band.count = 0;
+    return band;
+}
+
+static fad_band widest(making *b, size_t first)
+{
+    fad_band best = {.count = 0};
+    for (size_t i = first; i < b->p->step_count && i - first < NEAR; i++) {
+        uint64_t rows = rows_of(b->p, &b->p->steps[i]);
+        if (rows < 2)
+            continue;
+        fad_band band = begin(b, first, rows);
+        best = band.count > best.count ? band : best;
+    }
+    return best;
+}
+
+/* The steps before this one decide which path is right: they keep the recording's bits. */
+static size_t first_free(const fad_program *p)
+{
+    size_t first = 0;
+    for (size_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].kind == FAD_STEP_GUARDS)
+            first = i + 1;
+    return first;
+}
+
+static fad_status keep(fad_program *p, fad_band band)
+{
+    size_t size = sizeof *p->bands, sums = 0;
+    fad_band *grown = p->allocator.resize(p->allocator.context, p->bands, p->band_count * size, (p->band_count + 1) * size);
+    if (!grown)
+        return FAD_NO_MEMORY;
+    p->bands = grown;
+    p->bands[p->band_count++] = band;
+    for (size_t i = band.first; i < band.first + band.count; i++)
+        sums += fad_step_room(p, &p->steps[i]);
+    p->room_bytes = sums > p->room_bytes ? sums : p->room_bytes;
+    return FAD_OK;
+}
+
+fad_status fad_program_bands(fad_program *p, uint64_t cache)
+{
+    making b = {.p = p, .cache = cache};
+    p->allocator.resize(p->allocator.context, p->bands, p->band_count * sizeof *p->bands, 0);
+    p->bands = NULL;
+    p->band_count = 0;
+    for (size_t i = first_free(p); !p->strict && cache && i < p->step_count; i++) {
+        if (!is_large(p, &p->steps[i], cache))
+            continue;
+        fad_band band = widest(&b, i);
+        if (band.count == 0)
+            continue;
+        fad_status status = keep(p, band);
+        if (status != FAD_OK)
+            return status;
+        i += band.count - 1;
+    }
+    return FAD_OK;
+}
