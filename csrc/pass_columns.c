@@ -302,11 +302,11 @@ static fad_status make_column(separation *s, uint32_t node, fad_row_kind kind, c
 static fad_status put_together(separation *s, uint32_t node)
 {
     const fad_shape *shape = fad_node_shape(s->from, node);
-    size_t count = fad_row_size(shape);
-    ptrdiff_t one[2] = {shape->dims[0], 1};
     uint32_t vectors[FAD_MOST_COLUMNS];
     if (s->map[node] != FAD_NODE_NONE)
-        return FAD_OK;
+        return FAD_OK; /* perhaps no array of rows at all */
+    size_t count = fad_row_size(shape);
+    ptrdiff_t one[2] = {shape->dims[0], 1};
     for (size_t j = 0; j < count; j++) {
         TRY(as_vector(s, s->columns[node][j], shape->dims[0], fad_node_dtype(s->from, node), &vectors[j]));
         if (count > 1)

@@ -5,6 +5,7 @@
  * earlier one becomes one array node for all turns; the rest, sums that run on say, stays as it is and is for the other
  * passes. Every element is computed as it was: nothing is added in another order. */
 #include "fastad.h"
+#include "pass.h"
 #include "try.h"
 #include "vectorize.h"
 
@@ -164,12 +165,25 @@ static fad_status run(vectorizer *v, const fad_trace *in, fad_trace *out)
     return FAD_OK;
 }
 
+/* Whether the loop is worth it, as far as it depends on what is used. */
+static fad_status look_at_uses(vectorizer *v, const fad_trace *in, bool *found)
+{
+    fad_status ignored = FAD_OK;
+    uint8_t *uses;
+    TRY(fad_count_uses(in, v->to, &uses));
+    *found = vectorize_lives(&v->loop, uses);
+    fad_resize(v->to, uses, in->tape->count + 1, 0, &ignored);
+    return FAD_OK;
+}
+
 fad_status fad_pass_vectorize(const fad_trace *in, fad_trace *out)
 {
     bool found;
     vectorizer v = {.loop = {.from = in->tape, .memory = out->tape}, .to = out->tape};
     fad_status status = vectorize_find(&v.loop, &found), ignored = FAD_OK;
     size_t bytes = (in->tape->count + 1) * sizeof *v.map;
+    if (status == FAD_OK && found)
+        status = look_at_uses(&v, in, &found);
     if (status == FAD_OK && found) {
         v.map = fad_resize(v.to, NULL, 0, bytes, &status);
         if (v.map) {

@@ -56,13 +56,13 @@ size_t fad_sweep_scalars(fad_sweep *sweep, size_t i)
 
 leaf:
     NEXT;
-#define OP(NAME, NUMPY, ARITY, ...)                                               \
-NAME: {                                                                           \
-    enum { strong = FAD_IS_STRONG(FAD_##NAME) };                                  \
-    const double X = values[n->a].number, Y = values[n->b].number;                \
-    const double Z = values[n->aux].number, V = values[own - adjoints].number;                 \
-    GIVE_##ARITY(NAME);                                                           \
-    NEXT;                                                                         \
+#define OP(NAME, NUMPY, ARITY, ...)                                                    \
+NAME: {                                                                                \
+    enum { strong = FAD_IS_STRONG(FAD_##NAME) };                                       \
+    const double X = values[n->a].number, Y = values[n->b].number;                     \
+    const double Z = values[n->aux].number, V = values[own - adjoints].number;         \
+    GIVE_##ARITY(NAME);                                                                \
+    NEXT;                                                                              \
 }
 #include "ops.def"
 #undef OP

@@ -36,6 +36,7 @@ typedef struct {
     uint32_t offset;          /* of its node from the turn's first, in all turns but the odd ones */
     int64_t start, step;      /* ELEMENT: flat offsets in the array, by turn */
     bool is_affine;
+    uint32_t living;          /* turns in which it is used */
     body_slot slots[VECTOR_SLOTS];
     /* pass_vectorize.c: nodes of the result */
     uint32_t node, numbers;   /* `numbers`: truth values as float64; FAD_NODE_NONE: not yet */
@@ -65,6 +66,9 @@ typedef struct {
 /* The loop that most of the trace is, and what becomes of its nodes. `found` stays false where there is none, or where
  * too little of it would become arrays. */
 fad_status vectorize_find(found_loop *loop, bool *found);
+/* Whether nearly all turns of what would become arrays are used; `uses` is of every node, 0: by nothing. An array lives
+ * as a whole: where many turns are dead, it would compute them. */
+bool vectorize_lives(found_loop *loop, const uint8_t *uses);
 /* The node at a position of a turn. */
 uint32_t vectorize_node(const found_loop *loop, uint32_t turn, uint32_t position);
 /* Where a node that depends on an input is, if it is in the loop. `turn` is a guess on entry. */

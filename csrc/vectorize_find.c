@@ -14,6 +14,7 @@ enum {
     MODEL = 3,              /* the turn that others are compared with: what reads two turns back can be seen in it */
     FEWEST_TURNS = 64,
     MOST_SHIFT = 16,
+    LONGEST_BODY = 8,       /* nodes a turn: of short arrays of a long body, rolling makes longer ones */
 };
 
 static bool is_dynamic(const fad_tape *tape, uint32_t node) { return (tape->nodes[node].flags & FAD_IS_DYNAMIC) != 0; }
@@ -378,7 +379,7 @@ static body_kind kind_of(const found_loop *l, const body_node *p)
 static bool is_worth_it(found_loop *l)
 {
     uint32_t vectors = 0;
-    if (l->turns < FEWEST_TURNS || l->end - l->start < l->from->count / 4 * 3)
+    if (l->turns < FEWEST_TURNS || l->body / LONGEST_BODY > l->turns || l->end - l->start < l->from->count / 4 * 3)
         return false;
     for (uint32_t j = 0; j < l->body; j++) {
         body_node *p = &l->positions[j];
@@ -388,6 +389,20 @@ static bool is_worth_it(found_loop *l)
             return false;
     }
     return vectors >= l->body - l->body / 4;
+}
+
+bool vectorize_lives(found_loop *l, const uint8_t *uses)
+{
+    size_t living = 0, computed = 0;
+    for (uint32_t t = 0; t < l->turns; t++)
+        for (uint32_t j = 0; j < l->body; j++)
+            l->positions[j].living += uses[vectorize_node(l, t, j)] != 0;
+    for (uint32_t j = 0; j < l->body; j++)
+        if (l->positions[j].kind == BODY_VECTOR && l->positions[j].living) {
+            living += l->positions[j].living;
+            computed += l->turns;
+        }
+    return living >= computed - computed / 8;
 }
 
 static fad_status index_positions(found_loop *l)

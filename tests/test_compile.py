@@ -1011,8 +1011,10 @@ def test_what_a_user_makes_of_a_gradient_is_compiled_as_it_is():
     def doubled(x):
         return 2.0 * gradient(x)
 
+    other = functools.wraps(gradient)(fad.grad(lambda x: np.sum(x**4)))
     x = np.array([1.0, 2.0])
     for _ in range(2):
+        np.testing.assert_allclose(fad.compile(other)(x), 4 * x**3)
         np.testing.assert_allclose(fad.compile(doubled)(x), 6 * x**2)
         np.testing.assert_allclose(fad.compile(gradient)(x), 3 * x**2)
     np.testing.assert_allclose(fad.grad(fad.compile(lambda x: np.sum(doubled(x))))(x), 12 * x)
@@ -1040,3 +1042,10 @@ def test_a_compiled_gradient_pickles():
 
     again = pickle.loads(pickle.dumps(fad.compile(fad.grad(np.sin))))
     assert again(0.0) == 1.0
+    assert pickle.loads(pickle.dumps(decorated_gradient)) is decorated_gradient
+
+
+@fad.compile
+@fad.grad
+def decorated_gradient(x):
+    return x**3

@@ -320,11 +320,27 @@ def recurrence(x):
     return y
 
 
+def few_used(x):
+    """An array lives as a whole: what nobody reads of it would be computed too."""
+    results = [follow(x[k], x[k + 1], x[2 * k]) for k in range(TURNS)]
+    return results[0] * results[1]
+
+
+def rows_end(x):
+    """Every hundredth turn does more: a loop of long turns, which are short arrays."""
+    total = 0.0
+    for k in range(70 * 100):
+        total = total + follow(x[k % 1000], x[k % 999], 0.5)
+        if k % 100 == 0:
+            total = total * 0.99
+    return total
+
+
 def of_float32(x):
     return elements(x.astype(np.float32))
 
 
-@pytest.mark.parametrize("f", [nest, recurrence, of_float32, turned_early])
+@pytest.mark.parametrize("f", [nest, recurrence, few_used, rows_end, of_float32, turned_early])
 def test_what_is_better_rolled_is_left(f):
     x = np.random.default_rng(2).normal(size=1800)
     assert vectorized(f, x) is None

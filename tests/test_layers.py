@@ -100,7 +100,7 @@ fastad.h:  program.h loop.h tape.h record.h update.h sweep.h emit.h batch.h trac
 pass_reassociate.c: fastad.h try.h
 vectorize.h: trace.h
 vectorize_find.c: vectorize.h try.h
-pass_vectorize.c: fastad.h vectorize.h try.h
+pass_vectorize.c: fastad.h pass.h vectorize.h try.h
 rows.h:    trace.h
 rows.c:    rows.h pass.h try.h
 pass_columns.c: fastad.h rows.h try.h

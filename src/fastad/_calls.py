@@ -230,18 +230,18 @@ def shape_of(x):
 
 def gradient_of(made, transform, f, *args):
     """Note on the function that `grad` or `value_and_grad` made how it can be made again."""
-    made.__fastad_gradient__ = (made.__code__, transform, f, args)
+    made.__fastad_gradient__ = (made.__closure__, transform, f, args)
     return made
 
 
 def origin_of_gradient(f):
     """What was noted: transform, function, arguments. None: `f` is something else.
 
-    ``functools.wraps`` hands the note on to what a user made of such a function; its code is
-    another one.
+    ``functools.wraps`` hands the note on to what a user made of such a function: it is of another
+    closure there.
     """
-    code, *origin = getattr(f, "__fastad_gradient__", (None,))
-    return origin if code is not None and code is getattr(f, "__code__", None) else None
+    closure, *origin = getattr(f, "__fastad_gradient__", (None,))
+    return origin if closure is not None and closure is getattr(f, "__closure__", None) else None
 
 
 def compiles(transform):

@@ -591,12 +591,12 @@ class Compiled:
 
     def __reduce__(self):
         """Pickled by reference, as functions are; programs are made again where it is loaded."""
+        if _named(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # a decorated function: its name
         if self._origin is not None:
             parent, transform, *options = self._origin
             public = _named(transform.__module__, transform.__qualname__)
             return _transformed_again, (parent, public, *options)
-        if _named(self.__module__, self.__qualname__) is self:
-            return self.__qualname__  # a decorated function: its name
         return Compiled, (self.function, self.options)
 
 
