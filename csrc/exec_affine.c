@@ -72,6 +72,16 @@ COPY(store_4, int32_t, at, step, run, run_step)
 COPY(store_1, uint8_t, at, step, run, run_step)
 
 /* Sums keep partial sums: in fixed order, and good to a few units for as many elements as a strip has. */
+/* One after the other, as they are recorded: under strict always. */
+#define ADD_EACH(NAME, T)                                                                                 \
+    static void add_each_##NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count) \
+    {                                                                                                     \
+        for (ptrdiff_t i = 0; i < count; i++)                                                             \
+            *(T *)(at + i * step) += *(const T *)(run + i * run_step);                                    \
+    }
+ADD_EACH(f64, double)
+ADD_EACH(f32, float)
+
 #define ADD_RUN(NAME, T)                                                                                  \
     FAD_SIMD static T sum_##NAME(const T *x, ptrdiff_t count)                                             \
     {                                                                                                     \
@@ -101,22 +111,11 @@ COPY(store_1, uint8_t, at, step, run, run_step)
         } else if (step == size && run_step == size) {                                                    \
             add_dense_##NAME((T *)at, (const T *)run, count);                                             \
         } else {                                                                                          \
-            for (ptrdiff_t i = 0; i < count; i++)                                                         \
-                *(T *)(at + i * step) += *(const T *)(run + i * run_step);                                \
+            add_each_##NAME(at, step, run, run_step, count);                                              \
         }                                                                                                 \
     }
 ADD_RUN(f64, double)
 ADD_RUN(f32, float)
-
-/* One after the other, as they are recorded. */
-#define ADD_EACH(NAME, T)                                                                                 \
-    static void add_each_##NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count) \
-    {                                                                                                     \
-        for (ptrdiff_t i = 0; i < count; i++)                                                             \
-            *(T *)(at + i * step) += *(const T *)(run + i * run_step);                                    \
-    }
-ADD_EACH(f64, double)
-ADD_EACH(f32, float)
 
 static affine_body body_of(int code, int dtype, bool strict)
 {
@@ -167,9 +166,9 @@ FAD_SIMD static void sum_rows(char *at, ptrdiff_t step, const double *x, ptrdiff
 }
 
 /* Float64 along rows: what is filled or summed at once, of `count` elements from `start` on. The elements before, up to a
- * row's begin, and behind are left: `*before` and `*rows` tell. False: not of that kind, or a few elements. */
+ * row's begin, and from `*end` on are left: `*before` and `*end` tell. False: not of that kind, or a few elements. */
 static bool run_rows(const fad_machine *m, const fad_instruction *i, uint64_t start, uint64_t count, char *run,
-                     ptrdiff_t run_step, uint64_t *before, uint64_t *rows)
+                     ptrdiff_t run_step, uint64_t *before, uint64_t *end)
 {
     enum { WIDEST = 512 };
     const fad_affine *affine = &m->program->affines[i->affine];
@@ -181,26 +180,26 @@ static bool run_rows(const fad_machine *m, const fad_instruction *i, uint64_t st
     *before = done ? width - done : 0;
     if (count < *before + width)
         return false;
-    *rows = (count - *before) / width;
+    const uint64_t rows = (count - *before) / width;
+    *end = *before + rows * width;
     char *at = m->bases[i->arguments[0].base] + i->arguments[0].offset +
                (ptrdiff_t)((start + *before) / width) * (ptrdiff_t)steps[0];
     char *first = run + *before * sizeof(double);
     if (i->code == FAD_DO_LOAD)
-        fill_rows(at, (ptrdiff_t)steps[0], (int64_t *)first, (ptrdiff_t)width, (ptrdiff_t)*rows);
+        fill_rows(at, (ptrdiff_t)steps[0], (int64_t *)first, (ptrdiff_t)width, (ptrdiff_t)rows);
     else
-        sum_rows(at, (ptrdiff_t)steps[0], (const double *)first, (ptrdiff_t)width, (ptrdiff_t)*rows);
+        sum_rows(at, (ptrdiff_t)steps[0], (const double *)first, (ptrdiff_t)width, (ptrdiff_t)rows);
     return true;
 }
 
 void fad_run_affine(const fad_machine *m, const fad_instruction *i, uint64_t start, uint64_t count, char *run,
                     ptrdiff_t run_step)
 {
-    uint64_t before, rows;
-    if (!run_rows(m, i, start, count, run, run_step, &before, &rows)) {
+    uint64_t before, end;
+    if (!run_rows(m, i, start, count, run, run_step, &before, &end)) {
         run_walk(m, i, start, count, run, run_step);
         return;
     }
-    uint64_t width = (uint64_t)m->program->numbers[m->program->affines[i->affine].first + 1], end = before + rows * width;
     if (before)
         run_walk(m, i, start, before, run, run_step);
     if (end < count)

@@ -9,33 +9,27 @@ enum { LANES = 32, FEW = 8 };
 #define LARGER(X, Y)  (((X) > (Y)) | ((X) != (X)))
 #define SMALLER(X, Y) (((X) < (Y)) | ((X) != (X)))
 
+/* The best of `count` elements, WIDTH at a time; `i` is then where the rest begins. */
+#define FOLD(WIDTH, T, BETTER)                                                              \
+    T part[WIDTH];                                                                          \
+    for (int k = 0; k < WIDTH; k++)                                                         \
+        part[k] = x[k];                                                                     \
+    for (i = WIDTH; i + WIDTH <= count; i += WIDTH)                                         \
+        for (int k = 0; k < WIDTH; k++)                                                     \
+            part[k] = BETTER(x[i + k], part[k]) ? x[i + k] : part[k];                       \
+    for (int half = WIDTH / 2; half; half /= 2)                                             \
+        for (int k = 0; k < half; k++)                                                      \
+            part[k] = BETTER(part[k + half], part[k]) ? part[k + half] : part[k];           \
+    best = BETTER(part[0], best) ? part[0] : best;
+
 #define EXTREMUM(NAME, T, BETTER)                                                           \
     FAD_SIMD static T NAME##_of_line(const T *x, ptrdiff_t count, T best)                   \
     {                                                                                       \
         ptrdiff_t i = 0;                                                                    \
         if (count >= LANES) {                                                               \
-            T part[LANES];                                                                  \
-            for (int k = 0; k < LANES; k++)                                                 \
-                part[k] = x[k];                                                             \
-            for (i = LANES; i + LANES <= count; i += LANES)                                 \
-                for (int k = 0; k < LANES; k++)                                             \
-                    part[k] = BETTER(x[i + k], part[k]) ? x[i + k] : part[k];               \
-            for (int half = LANES / 2; half; half /= 2)                                     \
-                for (int k = 0; k < half; k++)                                              \
-                    part[k] = BETTER(part[k + half], part[k]) ? part[k + half] : part[k];   \
-            best = BETTER(part[0], best) ? part[0] : best;                                  \
-        }                                                                                   \
-        if (count < LANES && count >= FEW) {                                                \
-            T part[FEW];                                                                    \
-            for (int k = 0; k < FEW; k++)                                                   \
-                part[k] = x[k];                                                             \
-            for (i = FEW; i + FEW <= count; i += FEW)                                       \
-                for (int k = 0; k < FEW; k++)                                               \
-                    part[k] = BETTER(x[i + k], part[k]) ? x[i + k] : part[k];               \
-            for (int half = FEW / 2; half; half /= 2)                                       \
-                for (int k = 0; k < half; k++)                                              \
-                    part[k] = BETTER(part[k + half], part[k]) ? part[k + half] : part[k];   \
-            best = BETTER(part[0], best) ? part[0] : best;                                  \
+            FOLD(LANES, T, BETTER)                                                          \
+        } else if (count >= FEW) {                                                          \
+            FOLD(FEW, T, BETTER)                                                            \
         }                                                                                   \
         for (; i < count; i++)                                                              \
             best = BETTER(x[i], best) ? x[i] : best;                                        \

@@ -17,12 +17,6 @@ typedef struct {
 
 /* --- operands --- */
 
-/* A constant: also one that lies in the loop, where nothing was copied yet. */
-static fad_status copy_number(vectorizer *v, uint32_t node, uint32_t *out)
-{
-    return fad_constant(v->to, v->loop.from->values[node].number, out);
-}
-
 static fad_status vector_shape(vectorizer *v, const fad_shape **out)
 {
     ptrdiff_t turns = (ptrdiff_t)v->loop.turns;
@@ -74,7 +68,7 @@ static fad_status operand(vectorizer *v, uint32_t position, size_t k, bool truth
         return append_elements(v, from->nodes[slot->where].a, slot->start, slot->step, out);
     default:
         if (!(from->nodes[slot->where].flags & FAD_IS_DYNAMIC))
-            return copy_number(v, slot->where, out);
+            return fad_trace_copy(v->to, from, slot->where, v->map, out); /* it may lie in the loop, not copied yet */
         *out = v->map[slot->where];
         return FAD_OK;
     }
@@ -104,8 +98,7 @@ static fad_status bring(vectorizer *v, uint32_t node, uint32_t turn)
     if (node < l->start || node >= l->end)
         return FAD_OK; /* copied in its turn */
     if (!vectorize_place(l, node, &turn, &position)) /* no input is in the loop */
-        return fad_is_array(l->from, node) ? fad_trace_constant(v->to, l->from->values[node].array, &v->map[node])
-                                           : copy_number(v, node, &v->map[node]);
+        return fad_trace_copy(v->to, l->from, node, v->map, &v->map[node]);
     body_node *p = &v->loop.positions[position];
     if (p->kind == BODY_SCALAR)
         return FAD_OK;

@@ -16,13 +16,11 @@ typedef fad_access access;
 
 static uint64_t size_of(int64_t stride) { return stride < 0 ? 0 - (uint64_t)stride : (uint64_t)stride; }
 
-static const int64_t *dims_of(const access *x) { return fad_access_dims(x); }
-static const int64_t *strides_of(const access *x) { return fad_access_strides(x); }
 
 /* Whether different indices are different places: each stride steps over all that smaller ones reach. */
 static bool is_injective(const access *x)
 {
-    const int64_t *dims = dims_of(x), *strides = strides_of(x);
+    const int64_t *dims = fad_access_dims(x), *strides = fad_access_strides(x);
     uint64_t reached = x->item;
     uint32_t left = 0;
     bool done[FAD_MAX_NDIM] = {false};
@@ -49,7 +47,7 @@ static bool in_step(const access *x, const access *y)
     if (x->indexed || y->indexed || x->ndim != y->ndim || x->first != y->first || x->item != y->item)
         return false;
     for (uint32_t d = 0; d < x->ndim; d++)
-        if (strides_of(x)[d] != strides_of(y)[d] || (d && dims_of(x)[d] != dims_of(y)[d]))
+        if (fad_access_strides(x)[d] != fad_access_strides(y)[d] || (d && fad_access_dims(x)[d] != fad_access_dims(y)[d]))
             return false;
     return is_injective(x) && is_injective(y);
 }
@@ -59,8 +57,8 @@ static bool in_columns(const access *x, const access *y)
 {
     if (x->indexed || y->indexed)
         return false;
-    uint64_t stride = size_of(strides_of(x)[0]), rows = (uint64_t)dims_of(x)[0];
-    if (strides_of(x)[0] != strides_of(y)[0] || rows != (uint64_t)dims_of(y)[0])
+    uint64_t stride = size_of(fad_access_strides(x)[0]), rows = (uint64_t)fad_access_dims(x)[0];
+    if (fad_access_strides(x)[0] != fad_access_strides(y)[0] || rows != (uint64_t)fad_access_dims(y)[0])
         return false;
     uint64_t x_end = x->end - stride * (rows - 1), y_end = y->end - stride * (rows - 1); /* of the lowest row */
     uint64_t from = x->begin < y->begin ? x->begin : y->begin, to = x_end > y_end ? x_end : y_end;
