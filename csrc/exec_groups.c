@@ -10,6 +10,7 @@ typedef void (*group_loop)(const double *w, const uint32_t *a, size_t n, double 
 #define MUL_ADD(x, y, z) ((x) * (y) + (z))
 #define MUL_SUB(x, y, z) ((x) * (y) - (z))
 #define SUB_MUL(x, y, z) ((z) - (x) * (y))
+#define ZMUL_ADD(x, y, z) ((x) == 0 ? (z) : (x) * (y) + (z))
 
 #define LOOP(NAME, VALUE)                                                             \
     static void NAME##_group(const double *w, const uint32_t *a, size_t n, double *to) \
@@ -29,6 +30,7 @@ typedef void (*group_loop)(const double *w, const uint32_t *a, size_t n, double 
 LOOP_3(MUL_ADD)
 LOOP_3(MUL_SUB)
 LOOP_3(SUB_MUL)
+LOOP_3(ZMUL_ADD)
 
 /* A vector function wants its operands side by side. */
 static void run_vector(const fad_bound_loop *bound, size_t arity, const double *w, const uint32_t *places, size_t n,
@@ -57,6 +59,7 @@ void fad_run_groups(const fad_group *g, size_t count, const fad_bound_loop *boun
         [FAD_SCALAR_MUL_ADD] = MUL_ADD_group,
         [FAD_SCALAR_MUL_SUB] = MUL_SUB_group,
         [FAD_SCALAR_SUB_MUL] = SUB_MUL_group,
+        [FAD_SCALAR_ZMUL_ADD] = ZMUL_ADD_group,
     };
     for (const fad_group *end = g + count; g < end; g++, bound++) {
         if (bound->loop)

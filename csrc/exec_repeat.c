@@ -44,6 +44,7 @@ fad_status fad_run_repeat(const fad_repeated *body, size_t count, uint64_t n, ch
         [FAD_SCALAR_MUL_ADD] = CODES_FUSED(MUL_ADD),
         [FAD_SCALAR_MUL_SUB] = CODES_FUSED(MUL_SUB),
         [FAD_SCALAR_SUB_MUL] = CODES_FUSED(SUB_MUL),
+        [FAD_SCALAR_ZMUL_ADD] = CODES_FUSED(ZMUL_ADD),
     };
     placed *first = (placed *)(void *)room, *i = first;
     mover *movers = (mover *)(void *)(first + count + 1), *end = movers;
@@ -82,6 +83,7 @@ NAME##_##CHAINED:                       \
 #define MUL_ADD(x, y, z) ((x) * (y) + (z))
 #define MUL_SUB(x, y, z) ((x) * (y) - (z))
 #define SUB_MUL(x, y, z) ((z) - (x) * (y))
+#define ZMUL_ADD(x, y, z) ((x) == 0 ? (z) : (x) * (y) + (z))
 #define CODE_FUSED(NAME)                                                          \
     CODE(NAME, 0, NAME(AT(0), AT(1), AT(2))) CODE(NAME, 1, NAME(v, AT(1), AT(2))) \
     CODE(NAME, 2, NAME(AT(0), v, AT(2))) CODE(NAME, 3, NAME(v, v, AT(2)))         \
@@ -94,6 +96,7 @@ NAME##_##CHAINED:                       \
     CODE_FUSED(MUL_ADD)
     CODE_FUSED(MUL_SUB)
     CODE_FUSED(SUB_MUL)
+    CODE_FUSED(ZMUL_ADD)
 
 turn:
     if (--n == 0)

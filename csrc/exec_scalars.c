@@ -12,7 +12,7 @@ void fad_run_scalars(const fad_scalar_instruction *i, size_t count, char *const 
 #define OP(NAME, ...) &&NAME,
 #include "ops.def"
 #undef OP
-        &&load, &&store, &&to_f32, &&to_i64, &&to_bool, &&mul_add, &&mul_sub, &&sub_mul,
+        &&load, &&store, &&to_f32, &&to_i64, &&to_bool, &&mul_add, &&mul_sub, &&sub_mul, &&zmul_add,
     };
     const fad_scalar_instruction *end = i + count;
     double *w = (double *)bases[FAD_IN_WORKSPACE];
@@ -66,6 +66,9 @@ mul_sub:
     NEXT;
 sub_mul:
     w[i->to] = w[i->c] - w[i->a] * w[i->b];
+    NEXT;
+zmul_add:
+    w[i->to] = w[i->a] == 0 ? w[i->c] : w[i->a] * w[i->b] + w[i->c];
     NEXT;
 }
 #pragma GCC diagnostic pop

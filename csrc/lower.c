@@ -71,22 +71,49 @@ static bool is_whole(const fad_lowering *l, uint32_t node)
             fad_lower_shape(l, node)->size == fad_lower_shape(l, l->root[node])->size);
 }
 
-int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands, size_t *count)
+size_t fad_lower_scalar_count(const fad_lowering *l, uint32_t node)
 {
     const fad_node *n = &l->tape->nodes[node];
-    uint32_t p;
+    return n->op == FAD_NSUM ? ((const fad_list *)l->tape->side[n->aux])->count : 1;
+}
+
+/* A product that a sum absorbs, added. */
+static int fused_op(const fad_node *product, uint32_t *operands)
+{
+    operands[0] = product->a;
+    operands[1] = product->op == FAD_SQUARE ? product->a : product->b;
+    return product->op == FAD_ZMUL ? FAD_SCALAR_ZMUL_ADD : FAD_SCALAR_MUL_ADD;
+}
+
+static int term_op(const fad_lowering *l, uint32_t node, size_t k, uint32_t *operands, size_t *count)
+{
+    uint32_t p = fad_parent(l->tape, node, k);
+    const fad_node *term = &l->tape->nodes[p];
+    bool absorbed = l->absorbed[p] == node;
+    if (absorbed && term->op != FAD_NEG) {
+        *count = 2;
+        return fused_op(term, operands);
+    }
+    *count = 1;
+    operands[0] = absorbed ? term->a : p;
+    return k == 0 ? FAD_POS : absorbed ? FAD_SUB : FAD_ADD;
+}
+
+int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, size_t i, uint32_t *operands, size_t *count)
+{
+    const fad_node *n = &l->tape->nodes[node];
+    if (n->op == FAD_NSUM)
+        return term_op(l, node, i, operands, count);
     *count = fad_ops[n->op].arity;
+    for (size_t k = 0; k < *count; k++)
+        operands[k] = fad_parent(l->tape, node, k);
     for (size_t k = 0; k < *count; k++) {
-        p = operands[k] = fad_parent(l->tape, node, k);
-        if (l->absorbed[p] != node)
+        if (l->absorbed[operands[k]] != node)
             continue;
-        const fad_node *product = &l->tape->nodes[p];
-        uint32_t other = k == 0 ? n->b : n->a;
-        operands[0] = product->a;
-        operands[1] = product->op == FAD_MUL ? product->b : product->a;
-        operands[2] = other;
         *count = 3;
-        return n->op == FAD_ADD ? FAD_SCALAR_MUL_ADD : k == 0 ? FAD_SCALAR_MUL_SUB : FAD_SCALAR_SUB_MUL;
+        operands[2] = operands[1 - k];
+        int op = fused_op(&l->tape->nodes[k == 0 ? n->a : n->b], operands);
+        return n->op == FAD_ADD ? op : k == 0 ? FAD_SCALAR_MUL_SUB : FAD_SCALAR_SUB_MUL;
     }
     return n->op;
 }
@@ -96,9 +123,11 @@ static void read_scalars(const fad_lowering *l, uint32_t node, void (*visit)(voi
 {
     uint32_t operands[3];
     size_t count;
-    fad_lower_scalar_op(l, node, operands, &count);
-    for (size_t k = 0; k < count; k++)
-        visit(context, operands[k]);
+    for (size_t i = 0; i < fad_lower_scalar_count(l, node); i++) {
+        fad_lower_scalar_op(l, node, i, operands, &count);
+        for (size_t k = 0; k < count; k++)
+            visit(context, operands[k]);
+    }
 }
 
 void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
@@ -117,7 +146,7 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
             visit(context, l->copy_of[item->node - l->count]);
             break;
         }
-        if (l->source[item->node] == FAD_FROM_SCALARS && l->tape->nodes[item->node].op != FAD_NSUM) {
+        if (l->source[item->node] == FAD_FROM_SCALARS) {
             read_scalars(l, item->node, visit, context);
             break;
         }
@@ -699,15 +728,14 @@ static bool is_scalar_op(const fad_lowering *l, uint32_t node)
 
 static fad_status lower_scalar(fad_lowering *l, uint32_t node)
 {
-    uint32_t p, at, stage = earliest(l, node), operands[3];
-    size_t count = 0;
-    bool list = l->tape->nodes[node].op == FAD_NSUM;
-    if (!list)
-        fad_lower_scalar_op(l, node, operands, &count);
-    for (size_t k = 0; (p = list ? fad_parent(l->tape, node, k) : k < count ? operands[k] : FAD_NODE_NONE) !=
-                       FAD_NODE_NONE; k++) {
-        TRY(scalar_at(l, p, &at));
-        stage = later(stage, at);
+    uint32_t at, stage = earliest(l, node), operands[3];
+    size_t count;
+    for (size_t i = 0; i < fad_lower_scalar_count(l, node); i++) {
+        fad_lower_scalar_op(l, node, i, operands, &count);
+        for (size_t k = 0; k < count; k++) {
+            TRY(scalar_at(l, operands[k], &at));
+            stage = later(stage, at);
+        }
     }
     l->root[node] = node;
     l->source[node] = FAD_FROM_SCALARS;
@@ -919,17 +947,27 @@ static void count_uses(fad_lowering *l)
         l->uses[l->trace->guards[i]] += 2;
 }
 
-/* A product of scalars that only a sum of scalars reads is computed with it. */
-static void absorb_product(fad_lowering *l, uint32_t sum)
+/* A term that a sum of scalars computes itself: a product, or what is taken away, if nobody else reads it. */
+static bool may_be_absorbed(const fad_lowering *l, uint32_t p, uint32_t sum)
 {
-    for (size_t k = 0; k < 2; k++) {
-        uint32_t p = fad_parent(l->tape, sum, k);
-        const fad_node *n = &l->tape->nodes[p];
-        if ((n->op == FAD_MUL || n->op == FAD_SQUARE) && !(n->flags & FAD_HAS_ARRAY) && l->uses[p] == 1 &&
-            n->flags & FAD_IS_DYNAMIC && l->needed[p] == l->needed[sum] && l->absorbed[sum] == FAD_NO_INDEX) {
-            l->absorbed[p] = sum;
+    const fad_node *n = &l->tape->nodes[p];
+    bool difference = l->tape->nodes[sum].op == FAD_SUB, list = l->tape->nodes[sum].op == FAD_NSUM;
+    bool suits = n->op == FAD_MUL || n->op == FAD_SQUARE || (n->op == FAD_ZMUL && !difference) || (n->op == FAD_NEG && list);
+    return suits && !(n->flags & FAD_HAS_ARRAY) && n->flags & FAD_IS_DYNAMIC && l->uses[p] == 1 &&
+           l->needed[p] == l->needed[sum];
+}
+
+/* A list begins with its first term as it is; of two operands, one is absorbed. */
+static void absorb_terms(fad_lowering *l, uint32_t sum)
+{
+    uint32_t p;
+    bool list = l->tape->nodes[sum].op == FAD_NSUM;
+    for (size_t k = list; (p = fad_parent(l->tape, sum, k)) != FAD_NODE_NONE; k++) {
+        if (!may_be_absorbed(l, p, sum))
+            continue;
+        l->absorbed[p] = sum;
+        if (!list)
             return;
-        }
     }
 }
 
@@ -943,8 +981,9 @@ static void absorb(fad_lowering *l)
         if (!l->needed[i] || !(n->flags & FAD_IS_DYNAMIC))
             continue;
         bool decides = l->needed[i] & 2; /* guards keep the recording's bits */
-        if (!l->strict && !decides && (n->op == FAD_ADD || n->op == FAD_SUB) && !(n->flags & FAD_HAS_ARRAY)) {
-            absorb_product(l, i);
+        bool sums = n->op == FAD_ADD || n->op == FAD_SUB || n->op == FAD_NSUM;
+        if (!l->strict && !decides && sums && is_scalar_op(l, i)) {
+            absorb_terms(l, i);
             continue;
         }
         if (l->strict || (n->op != FAD_ADD && n->op != FAD_NSUM) || !(n->flags & FAD_IS_ARRAY))

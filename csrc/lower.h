@@ -93,8 +93,12 @@ bool fad_lower_is_dense(const fad_lowering *l, uint32_t node);
 uint32_t fad_lower_step_operand(const fad_lowering *l, uint32_t node, uint32_t p);
 /* Strides of the matrices of `node` as BLAS takes them. False: it does not, neither rows nor columns are contiguous. */
 bool fad_lower_matrices(const fad_lowering *l, uint32_t node, ptrdiff_t *strides);
-/* What a scalar instruction for `node` computes: its op, or that of a product fused with the sum that reads it. */
-int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, uint32_t *operands, size_t *count);
+/* Scalar instructions for `node`: one, or one for each term of an NSUM. */
+size_t fad_lower_scalar_count(const fad_lowering *l, uint32_t node);
+/* What the i-th of them computes: the node's op, or that of a product fused with the sum that reads it. Of an NSUM, how
+ * its i-th term is added (the first: POS); the sum so far, which is an operand as well, comes before the operand of ADD and
+ * SUB, and behind those of a fused op. */
+int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, size_t i, uint32_t *operands, size_t *count);
 /* Calls visit(context, node) for everything that an item reads. */
 void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
                      void *context);

@@ -102,6 +102,8 @@ bool fad_entry_step(const fad_emitter *e, const fad_entry *later, const fad_entr
 /* Memory that an entry loads from or stores to; false: none. */
 bool fad_entry_memory(const fad_emitter *e, const fad_entry *entry, fad_argument *out);
 bool fad_entry_is_constant(const fad_emitter *e, uint32_t operand);
+/* Whether an entry of `all` goes on with a partial sum. */
+bool fad_entry_goes_on(const fad_entry *all, const fad_entry *entry);
 
 /* lower_demand.c: the entries in another order; and, where that is used, new times for what is read in the block. */
 fad_status fad_sort_by_demand(const fad_emitter *e, const fad_entry *all, size_t count, fad_entry *sorted);

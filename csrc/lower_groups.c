@@ -89,7 +89,7 @@ static queue leave(scheduler *s)
 
 static bool is_groupable(int op)
 {
-    return op < FAD_ELEMENTWISE_COUNT || (op >= FAD_SCALAR_MUL_ADD && op <= FAD_SCALAR_SUB_MUL);
+    return op < FAD_ELEMENTWISE_COUNT || fad_is_fused_scalar(op);
 }
 
 /* Entries in order, ends of groups; returns how many entries are in wide ones. */
@@ -211,24 +211,19 @@ static void settle(const pending *p, size_t entry, uint64_t at)
     }
 }
 
-static bool is_of_sum(const pending *p, const fad_entry *x)
-{
-    return x->partial || (x->count && is_inside(x->operands[0]) && p->all[x->operands[0]].partial);
-}
-
 static fad_status emit_alone(const pending *p, size_t entry)
 {
     const fad_entry *x = &p->all[entry];
-    uint32_t units[2] = {0, 0};
+    uint32_t units[3] = {0, 0, 0};
     uint64_t to;
     p->e->time = x->time;
-    if (!is_of_sum(p, x))
+    if (!x->partial && !fad_entry_goes_on(p->all, x))
         return fad_emit_item(p->e, &p->e->l->items[x->item]);
     for (int k = 0; k < x->count; k++)
         TRY(unit_of(p, x->operands[k], &units[k]));
     TRY(fad_emit_take_scalar(p->e, &to));
     settle(p, entry, to);
-    TRY(fad_emit_scalar(p->e, x->op, to, units[0], units[1], 0));
+    TRY(fad_emit_scalar(p->e, x->op, to, units[0], units[1], units[2]));
     return free_read(p, x);
 }
 

@@ -59,6 +59,14 @@ bool fad_entry_step(const fad_emitter *e, const fad_entry *later, const fad_entr
     return to.base == from.base;
 }
 
+bool fad_entry_goes_on(const fad_entry *all, const fad_entry *entry)
+{
+    for (int k = 0; k < entry->count; k++)
+        if (!(entry->operands[k] & FAD_OUTSIDE) && all[entry->operands[k]].partial)
+            return true;
+    return false;
+}
+
 bool fad_entry_memory(const fad_emitter *e, const fad_entry *entry, fad_argument *out)
 {
     const fad_lowering *l = e->l;

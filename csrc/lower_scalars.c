@@ -65,17 +65,30 @@ fad_status fad_emit_free_operands(fad_emitter *e, const fad_item *item)
 
 /* --- one by one --- */
 
+/* Operands of an instruction of an NSUM, the sum so far at its place among them. */
+static size_t with_sum(uint32_t *operands, size_t count, uint32_t sum)
+{
+    if (count == 1)
+        operands[1] = operands[0];
+    operands[count == 1 ? 0 : 2] = sum;
+    return count + 1;
+}
+
 static fad_status emit_nsum(fad_emitter *e, uint32_t node)
 {
-    const fad_list *terms = e->tape->side[e->tape->nodes[node].aux];
+    size_t terms = fad_lower_scalar_count(e->l, node), count;
     uint64_t to = e->where[node];
-    uint32_t sum, term;
-    TRY(fad_emit_unit(e, terms->nodes[0], &sum));
-    if (terms->count == 1)
-        return fad_emit_scalar(e, FAD_POS, to, sum, 0, 0);
-    for (size_t k = 1; k < terms->count; k++) {
-        TRY(fad_emit_unit(e, terms->nodes[k], &term));
-        TRY(fad_emit_scalar(e, FAD_ADD, to, sum, term, 0));
+    uint32_t operands[3], units[3] = {0, 0, 0}, sum;
+    int op = fad_lower_scalar_op(e->l, node, 0, operands, &count);
+    TRY(fad_emit_unit(e, operands[0], &sum));
+    if (terms == 1)
+        return fad_emit_scalar(e, op, to, sum, 0, 0);
+    for (size_t i = 1; i < terms; i++) {
+        op = fad_lower_scalar_op(e->l, node, i, operands, &count);
+        for (size_t k = 0; k < count; k++)
+            TRY(fad_emit_unit(e, operands[k], &units[k]));
+        with_sum(units, count, sum);
+        TRY(fad_emit_scalar(e, op, to, units[0], units[1], units[2]));
         sum = (uint32_t)(to / sizeof(double));
     }
     return FAD_OK;
@@ -100,7 +113,7 @@ static fad_status emit_op(fad_emitter *e, const fad_item *item)
 {
     uint32_t operands[3], units[3] = {0, 0, 0};
     size_t count;
-    int op = fad_lower_scalar_op(e->l, item->node, operands, &count);
+    int op = fad_lower_scalar_op(e->l, item->node, 0, operands, &count);
     for (size_t k = 0; k < count; k++)
         TRY(fad_emit_unit(e, operands[k], &units[k]));
     TRY(fad_emit_free_operands(e, item));
@@ -152,18 +165,22 @@ static fad_status add_entry(entries *to, const fad_entry *entry)
 static fad_status add_nsum(entries *to, fad_entry *entry)
 {
     const fad_emitter *e = to->e;
-    uint32_t node = entry->node;
-    const fad_list *terms = e->tape->side[e->tape->nodes[node].aux];
-    entry->op = terms->count == 1 ? FAD_POS : FAD_ADD;
-    entry->count = terms->count == 1 ? 1 : 2;
-    entry->operands[0] = operand_of(e, terms->nodes[0]);
-    for (size_t k = 1; k < terms->count || k == 1; k++) {
-        if (k < terms->count)
-            entry->operands[1] = operand_of(e, terms->nodes[k]);
-        entry->partial = k + 1 < terms->count;
+    uint32_t node = entry->node, sum = 0;
+    size_t terms = fad_lower_scalar_count(e->l, node), count;
+    entry->op = (uint16_t)fad_lower_scalar_op(e->l, node, 0, &sum, &count);
+    entry->operands[0] = sum = operand_of(e, sum);
+    entry->count = 1;
+    if (terms == 1)
+        return add_entry(to, entry);
+    for (size_t i = 1; i < terms; i++) {
+        entry->op = (uint16_t)fad_lower_scalar_op(e->l, node, i, entry->operands, &count);
+        for (size_t k = 0; k < count; k++)
+            entry->operands[k] = operand_of(e, entry->operands[k]);
+        entry->count = (uint8_t)with_sum(entry->operands, count, sum);
+        entry->partial = i + 1 < terms;
         entry->node = entry->partial ? FAD_NO_INDEX : node;
+        sum = (uint32_t)to->count;
         TRY(add_entry(to, entry));
-        entry->operands[0] = (uint32_t)to->count - 1;
     }
     return FAD_OK;
 }
@@ -184,7 +201,7 @@ static fad_status add_item(entries *to, uint32_t number)
     } else if (e->tape->nodes[item->node].op == FAD_NSUM) {
         return add_nsum(to, &entry);
     } else {
-        entry.op = (uint16_t)fad_lower_scalar_op(e->l, item->node, operands, &count);
+        entry.op = (uint16_t)fad_lower_scalar_op(e->l, item->node, 0, operands, &count);
     }
     entry.count = (uint8_t)count;
     for (size_t k = 0; k < count; k++)
@@ -221,11 +238,6 @@ static fad_status add_items(entries *to, const fad_region *r)
 
 /* --- a block --- */
 
-static bool adds_to_partial(const fad_entry *all, const fad_entry *x)
-{
-    return x->count > 0 && !(x->operands[0] & FAD_OUTSIDE) && all[x->operands[0]].partial;
-}
-
 static fad_status emit_term(fad_emitter *e, const fad_entry *all, uint32_t operand, uint32_t *unit)
 {
     bool outside = operand & FAD_OUTSIDE;
@@ -239,8 +251,8 @@ static fad_status emit_term(fad_emitter *e, const fad_entry *all, uint32_t opera
 /* A sum term by term, of which a REPEAT may have done some. */
 static fad_status emit_partial(fad_emitter *e, const fad_entry *all, const fad_entry *x)
 {
-    uint32_t units[2] = {0, 0};
-    bool goes_on = adds_to_partial(all, x);
+    uint32_t units[3] = {0, 0, 0};
+    bool goes_on = fad_entry_goes_on(all, x);
     uint64_t to = e->partial;
     for (int k = 0; k < x->count; k++)
         TRY(emit_term(e, all, x->operands[k], &units[k]));
@@ -251,7 +263,7 @@ static fad_status emit_partial(fad_emitter *e, const fad_entry *all, const fad_e
         TRY(fad_emit_take_scalar(e, &to));
         e->partial = to;
     }
-    TRY(fad_emit_scalar(e, x->op, to, units[0], units[1], 0));
+    TRY(fad_emit_scalar(e, x->op, to, units[0], units[1], units[2]));
     if (x->partial)
         return FAD_OK;
     if (goes_on)
@@ -264,7 +276,7 @@ static fad_status emit_entries(fad_emitter *e, const fad_entry *all, size_t firs
     for (size_t i = first; i < end; i++) {
         const fad_entry *x = &all[i];
         e->time = x->time;
-        if (x->partial || adds_to_partial(all, x))
+        if (x->partial || fad_entry_goes_on(all, x))
             TRY(emit_partial(e, all, x));
         else
             TRY(fad_emit_item(e, &e->l->items[x->item]));

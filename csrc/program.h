@@ -89,8 +89,12 @@ enum {
     FAD_SCALAR_MUL_ADD,  /* a*b + c */
     FAD_SCALAR_MUL_SUB,  /* a*b - c */
     FAD_SCALAR_SUB_MUL,  /* c - a*b */
+    FAD_SCALAR_ZMUL_ADD, /* a*b + c, and c where a is 0: a strong product */
     FAD_SCALAR_COUNT
 };
+
+/* A product of the first two operands, with a third. */
+static inline bool fad_is_fused_scalar(int op) { return op >= FAD_SCALAR_MUL_ADD && op <= FAD_SCALAR_ZMUL_ADD; }
 
 /* Operands and result are numbers of the workspace, in units of 8 bytes. */
 typedef struct {
@@ -99,7 +103,7 @@ typedef struct {
     uint32_t to, a, b, c;
 } fad_scalar_instruction;
 
-/* `count` numbers by one op (element-wise, or FAD_SCALAR_MUL_ADD .. SUB_MUL) from operands anywhere in the workspace.
+/* `count` numbers by one op (element-wise or fused) from operands anywhere in the workspace.
  * The results are side by side, from `to` on (in units of 8 bytes, as the places), written one after the other. */
 typedef struct {
     uint16_t op;
@@ -111,7 +115,7 @@ typedef struct {
 
 static inline size_t fad_scalar_arity(int op)
 {
-    return op < FAD_ELEMENTWISE_COUNT ? fad_ops[op].arity : op >= FAD_SCALAR_MUL_ADD ? 3 : 1;
+    return op < FAD_ELEMENTWISE_COUNT ? fad_ops[op].arity : fad_is_fused_scalar(op) ? 3 : 1;
 }
 
 /* A number of a REPEAT step: at `offset` of its base in the first iteration, and `stride` bytes further in each. */
@@ -122,7 +126,7 @@ typedef struct {
     int64_t stride;      /* bytes, a multiple of 8; 0 or negative too */
 } fad_moving;
 
-/* An instruction of a REPEAT step: an element-wise op (POS copies) or FAD_SCALAR_MUL_ADD .. SUB_MUL, on numbers
+/* An instruction of a REPEAT step: an element-wise op (POS copies) or a fused one, on numbers
  * anywhere. A result is always written, before the next instruction begins. */
 typedef struct {
     uint16_t op;

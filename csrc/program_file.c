@@ -55,7 +55,7 @@ static const char *const STEPS[] = {"region", "region backwards", "scalars",  "g
 static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "zmul-add", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
 static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",
-                                      "scalar mul-add", "scalar mul-sub", "scalar sub-mul"};
+                                      "scalar mul-add", "scalar mul-sub", "scalar sub-mul", "scalar zmul-add"};
 #define ENTRIES(array) (sizeof(array) / sizeof *(array))
 _Static_assert(ENTRIES(STEPS) == FAD_STEP_COUNT, "every kind of step has a word");
 _Static_assert(ENTRIES(CODES) == FAD_DO_COUNT, "every instruction has a word");

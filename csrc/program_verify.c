@@ -304,7 +304,7 @@ static const char *check_scalar(const fad_program *p, const fad_scalar_instructi
 static const char *check_group(const fad_program *p, const fad_group *g, uint64_t *done)
 {
     const uint64_t units = p->workspace_bytes / sizeof(double);
-    REQUIRE(g->op < FAD_ELEMENTWISE_COUNT || (g->op >= FAD_SCALAR_MUL_ADD && g->op <= FAD_SCALAR_SUB_MUL),
+    REQUIRE(g->op < FAD_ELEMENTWISE_COUNT || fad_is_fused_scalar(g->op),
             "there is no such operation");
     REQUIRE(g->to <= units && g->count <= units - g->to, "its results are beyond the workspace");
     REQUIRE(g->to >= p->scalar_constant_count, "it writes to a scalar constant");
@@ -334,7 +334,7 @@ static const char *moving_range(const fad_program *p, const fad_step *step, cons
 
 static const char *check_repeated(const fad_program *p, const fad_step *step, const fad_repeated *i)
 {
-    bool fused = i->op >= FAD_SCALAR_MUL_ADD && i->op <= FAD_SCALAR_SUB_MUL;
+    bool fused = fad_is_fused_scalar(i->op);
     range r;
     REQUIRE(i->op < FAD_ELEMENTWISE_COUNT || fused, "there is no such operation");
     REQUIRE(i->count == (fused ? 3 : fad_ops[i->op].arity), "it has not as many operands as its operation");

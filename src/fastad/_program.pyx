@@ -278,7 +278,7 @@ cdef class Trace:
 cdef str scalar_name(uint16_t op):
     if op < FAD_ELEMENTWISE_COUNT:
         return fad_ops[op].name.decode()
-    return ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul")[op - FAD_ELEMENTWISE_COUNT]
+    return ("load", "store", "to f32", "to i64", "to bool", "mul-add", "mul-sub", "sub-mul", "zmul-add")[op - FAD_ELEMENTWISE_COUNT]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
