@@ -5,21 +5,22 @@
 
 enum { CHUNK = 256 };
 
-typedef void (*group_loop)(const double *w, const uint32_t *a, size_t n, double *to);
+/* No operand is among the results. */
+typedef void (*group_loop)(const double *w, const uint32_t *a, size_t n, double *restrict to);
 
 #define MUL_ADD(x, y, z) ((x) * (y) + (z))
 #define MUL_SUB(x, y, z) ((x) * (y) - (z))
 #define SUB_MUL(x, y, z) ((z) - (x) * (y))
 #define ZMUL_ADD(x, y, z) ((x) == 0 ? (z) : (x) * (y) + (z))
 
-#define LOOP(NAME, VALUE)                                                             \
-    static void NAME##_group(const double *w, const uint32_t *a, size_t n, double *to) \
-    {                                                                                 \
-        const uint32_t *b = a + n, *c = b + n;                                        \
-        (void)b;                                                                      \
-        (void)c;                                                                      \
-        for (size_t i = 0; i < n; i++)                                                \
-            to[i] = VALUE;                                                            \
+#define LOOP(NAME, VALUE)                                                                      \
+    static void NAME##_group(const double *w, const uint32_t *a, size_t n, double *restrict to) \
+    {                                                                                          \
+        const uint32_t *b = a + n, *c = b + n;                                                 \
+        (void)b;                                                                               \
+        (void)c;                                                                               \
+        for (size_t i = 0; i < n; i++)                                                         \
+            to[i] = VALUE;                                                                     \
     }
 #define LOOP_1(NAME) LOOP(NAME, NAME(w[a[i]]))
 #define LOOP_2(NAME) LOOP(NAME, NAME(w[a[i]], w[b[i]]))

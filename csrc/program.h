@@ -104,7 +104,7 @@ typedef struct {
 } fad_scalar_instruction;
 
 /* `count` numbers by one op (element-wise or fused) from operands anywhere in the workspace.
- * The results are side by side, from `to` on (in units of 8 bytes, as the places), written one after the other. */
+ * The results are side by side, from `to` on (in units of 8 bytes, as the places); no operand is among them. */
 typedef struct {
     uint16_t op;
     uint16_t unused;

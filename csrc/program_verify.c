@@ -304,14 +304,16 @@ static const char *check_scalar(const fad_program *p, const fad_scalar_instructi
 static const char *check_group(const fad_program *p, const fad_group *g, uint64_t *done)
 {
     const uint64_t units = p->workspace_bytes / sizeof(double);
-    REQUIRE(g->op < FAD_ELEMENTWISE_COUNT || fad_is_fused_scalar(g->op),
-            "there is no such operation");
+    REQUIRE(g->op < FAD_ELEMENTWISE_COUNT || fad_is_fused_scalar(g->op), "there is no such operation");
     REQUIRE(g->to <= units && g->count <= units - g->to, "its results are beyond the workspace");
     REQUIRE(g->to >= p->scalar_constant_count, "it writes to a scalar constant");
     uint64_t count = g->count * (uint64_t)fad_scalar_arity(g->op);
     REQUIRE(g->first == *done && count <= p->place_count - *done, "its places are not there, or are another group's");
-    for (; count; count--)
-        REQUIRE(p->places[(*done)++] < units, "an operand is beyond the workspace");
+    for (; count; count--) {
+        uint32_t place = p->places[(*done)++];
+        REQUIRE(place < units, "an operand is beyond the workspace");
+        REQUIRE(place < g->to || place - g->to >= g->count, "an operand is among its results");
+    }
     return NULL;
 }
 

@@ -107,7 +107,7 @@ static void plant_faults(void)
     fad_step *step = p->steps;
     while (step->kind != FAD_STEP_GROUPS)
         step++;
-    for (int k = 0; k < 11; k++) {
+    for (int k = 0; k < 12; k++) {
         fad_group *at = &p->groups[1], kept = *at;
         fad_step whole = *step;
         uint32_t place = p->places[at->first];
@@ -123,6 +123,7 @@ static void plant_faults(void)
         case 7: p->places[at->first] = (uint32_t)(p->workspace_bytes / sizeof(double)); break;
         case 8: p->place_count--; break;
         case 9: step->count--; break;
+        case 10: p->places[at->first] = at->to + at->count - 1; break;
         default: step->first++; break;
         }
         if (fad_program_verify(p, &fault)) {
