@@ -1,6 +1,7 @@
 /* kernels.c: arithmetic of a program's strips: rows of the table, and products fused with sums. One body, built for
  * several instruction sets; where there is no fused multiply-add, the product is rounded before the sum. */
 #include "kernels.h"
+#include "scalar.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("fp-contract=fast")
@@ -124,6 +125,13 @@ KERNEL(zmul_add_f32, float, x == 0 ? z : x * y + z)
 #include "ops.def"
 #undef OP
 
+/* Of the other kinds, rows that are rounded correctly whoever computes them. */
+#define EXACT_ROWS(ROW) ROW(1, SQUARE) ROW(1, RECIPROCAL) ROW(1, SQRT) ROW(1, ABS) ROW(2, DIV)
+#define EXACT_1(NAME) UNARY(NAME##_f64, NAME(x))
+#define EXACT_2(NAME) BINARY(NAME##_f64, NAME(x, y))
+#define EXACT_LOOP(ARITY, NAME) EXACT_##ARITY(NAME)
+EXACT_ROWS(EXACT_LOOP)
+
 /* --- choices --- */
 
 #define CHOICE(Y, Z)                                   \
@@ -198,6 +206,10 @@ static fad_loop arithmetic_loop(int op)
 #define CASE_OF_KINK      NO_CASE
 #define CASE_OF_FLAT      NO_CASE
 #define CASE_OF_PREDICATE NO_CASE
+#define EXACT_CASE(ARITY, NAME) \
+    if (op == FAD_##NAME)       \
+        return NAME##_f64;
+    EXACT_ROWS(EXACT_CASE)
     switch (op) {
 #define OP(NAME, NUMPY, ARITY, KIND, ...) \
     case FAD_##NAME:                      \

@@ -68,8 +68,9 @@ def compile(
         themselves. Where `f` has names for its arguments, number and name mean the same.
     strict : bool, default False
         Replay gives the recording's bits, products of matrices that are transposed in memory
-        apart. Otherwise sums may be taken in another order and products
-        fused, and values differ by rounding.
+        apart. Otherwise sums may be taken in another order and products fused, and values differ
+        by rounding. The gradient of a compiled function is that of its program: its bits need not
+        be those of a gradient that is recorded, `strict` or not.
     max_paths : int, default 128
         Most paths recorded for one kind of arguments. Beyond it the function is no longer
         replayed: a warning says so, and every call runs it as it is.
@@ -83,7 +84,8 @@ def compile(
         Callable as `f`. `grad`, `value_and_grad`, `jacobian`, `hessian`, `jvp`, `vjp`, `hvp`,
         `linearize` and `vmap` of it are compiled too, each with paths and counts of its own.
         Unless `strict`, ``compile(grad(f))`` is ``grad(compile(f))``: the derivative is taken of
-        the finished program, which is faster than recording it.
+        the finished program, which is faster than recording it. With `has_aux`, and where `f`
+        calls a `Function`, the gradient is recorded.
 
     Notes
     -----
