@@ -83,7 +83,7 @@ lower_chain.c: lower.h try.h
 program_verify.c: kernels.h
 program_file.c: program.h
 kernels.h: program.h
-kernels.c: kernels.h ops.def
+kernels.c: kernels.h ops.def scalar.h
 vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
