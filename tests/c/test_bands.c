@@ -1,4 +1,4 @@
-/* test_bands.c: steps that run some rows at a time (program_bands.c) give the bits of steps that run one after another, for
+/* test_bands.c: steps that run some rows at a time (program_bands.c) give the bits of steps one after another, for
  * any number of rows at a time, elements a strip and threads. Traces here are of arrays with the same rows: products,
  * extrema and sums of them in any order, what is written into them, shifted rows. Prints "ok". */
 #include "programs.h"

@@ -204,6 +204,8 @@ static void test_verify_finds(void)
     SPOILED(i->arguments[i->count - 1].place, FAD_AT_FIXED, "instruction");
     i = (fad_instruction *)find(p, FAD_DO_LOAD);
     fad_affine *affine = &p->affines[i->affine];
+    region = step_of(p, i);
+    SPOILED(region->n, region->n - 1, "instruction"); /* rows of the range would not be rows of the places (program_bands.c) */
     SPOILED(i->affine, p->affine_count, "instruction");
     SPOILED(affine->ndim, 0, "instruction");
     SPOILED(affine->ndim, FAD_MAX_NDIM + 1, "instruction");
