@@ -156,7 +156,7 @@ static const char *affine_range(const fad_program *p, const fad_step *step, cons
     CHECK(numbers_exist(p, affine->first, 2 * (uint64_t)affine->ndim));
     const int64_t *dims = p->numbers + affine->first, *strides = dims + affine->ndim;
     CHECK(shape_bytes(dims, affine->ndim, 1, &elements));
-    REQUIRE(elements >= 1 && elements >= step->n, "an affine place has fewer elements than the range");
+    REQUIRE(elements >= 1 && elements == step->n, "an affine place has not as many elements as the range");
     CHECK(memory_range(p, a->base, a->offset, item, item, out));
     return reach(p, a->base, affine->ndim, dims, strides, 1, item, out);
 }

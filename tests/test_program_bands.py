@@ -5,8 +5,6 @@ import pytest
 
 import fastad as fad
 
-rng = np.random.default_rng(7)
-
 
 def nearest(points, centroids):
     squares = np.sum(points**2, axis=1)[:, None] + np.sum(centroids**2, axis=1)
@@ -61,7 +59,7 @@ def compare(ours, theirs, tolerance):
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_gradient_is_that_of_the_recording(name, dtype):
+def test_gradient_is_that_of_the_recording(rng, name, dtype):
     f, *shapes = CASES[name]
     compiled = gradient_of(fad.compile(f))
     for _ in range(2):
@@ -72,7 +70,7 @@ def test_gradient_is_that_of_the_recording(name, dtype):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gradient_agrees_with_differences_of_the_value(name):
+def test_gradient_agrees_with_differences_of_the_value(rng, name):
     f, *shapes = CASES[name]
     at = [rng.normal(size=shape) for shape in shapes]
     direction = [rng.normal(size=shape) for shape in shapes]
@@ -86,7 +84,7 @@ def test_gradient_agrees_with_differences_of_the_value(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_threads_and_files_change_no_bit(name):
+def test_threads_and_files_change_no_bit(rng, name):
     f, *shapes = CASES[name]
     arguments = [rng.normal(size=shape) for shape in shapes]
     program = fad.compile(lambda *x: gradient_of(f)(*x)).program(*arguments)
@@ -106,7 +104,7 @@ def test_threads_and_files_change_no_bit(name):
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("shifted", "normalised")])
-def test_steps_go_by_rows(name):
+def test_steps_go_by_rows(rng, name):
     f, *shapes = CASES[name]
     arguments = [rng.normal(size=shape) for shape in shapes]
     compiled = fad.compile(lambda *x: gradient_of(f)(*x))
@@ -115,7 +113,7 @@ def test_steps_go_by_rows(name):
     assert "rows at a time" not in strict.program(*arguments).text()
 
 
-def test_what_reads_later_rows_does_not_go_by_rows():
+def test_what_reads_later_rows_does_not_go_by_rows(rng):
     x, y = rng.normal(size=(2, 3000, 101))
     for f in (
         lambda x, y: np.max(np.cumsum(x * y, axis=0), axis=1),
@@ -126,7 +124,7 @@ def test_what_reads_later_rows_does_not_go_by_rows():
         np.testing.assert_allclose(compiled(x, y), f(x, y), 1e-12, 1e-9)
 
 
-def test_ties_and_nans_in_a_band():
+def test_ties_and_nans_in_a_band(rng):
     points = rng.integers(0, 3, (3000, 2)).astype(float)
     points[17] = np.nan
     points[2999, 1] = np.inf
@@ -198,7 +196,7 @@ def test_sum_of_shares_of_special_values(x):
 
 
 @pytest.mark.parametrize("n", [1, 2, 63, 1024, 1025, 5000])
-def test_an_output_holds_what_it_is_made_of(n):
+def test_an_output_holds_what_it_is_made_of(rng, n):
     def f(x):
         e = np.exp(x)
         s = np.sum(e)
@@ -212,7 +210,7 @@ def test_an_output_holds_what_it_is_made_of(n):
 
 
 @pytest.mark.parametrize("n", [2, 100, 5000])
-def test_what_is_read_again_is_not_overwritten(n):
+def test_what_is_read_again_is_not_overwritten(rng, n):
     def product_before(x, y):
         q = np.exp(x)
         s = np.sum(q)
@@ -227,4 +225,4 @@ def test_what_is_read_again_is_not_overwritten(n):
     x, y = rng.normal(size=(2, n))
     for f in (product_before, reader_after):
         for ours, theirs in zip(fad.compile(f)(x, y), f(x, y), strict=True):
-            np.testing.assert_allclose(ours, theirs, 1e-13)
+            np.testing.assert_allclose(ours, theirs, 1e-13, 1e-15)  # t + y cancels

@@ -2,6 +2,7 @@
 #ifndef FAD_TESTS_PROGRAMS_H
 #define FAD_TESTS_PROGRAMS_H
 
+#include "program_access.h"
 #include "random_traces.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -82,6 +83,29 @@ static inline void expect_verified(const fad_program *p, const char *what, uint6
         fprintf(stderr, "%s, seed %lu: %s %zu: %s\n", what, (unsigned long)seed, fault.part, fault.at, fault.reason);
         failures++;
     }
+}
+
+/* Whether a region reads what it writes further on: it has one strip for all of its range, and needs it. */
+static inline bool reads_ahead(const fad_program *p, const fad_step *step)
+{
+    fad_access x, y;
+    for (uint32_t i = 0; i < step->count; i++)
+        for (int k = 0; k < p->instructions[step->first + i].count; k++)
+            for (uint32_t j = 0; fad_see_access(p, step, i, k, &x) && x.writes && j < step->count; j++)
+                for (int l = 0; l < p->instructions[step->first + j].count; l++)
+                    if (fad_see_access(p, step, j, l, &y) && !y.writes && x.base == y.base && x.begin < y.begin &&
+                        y.begin < x.end)
+                        return true;
+    return false;
+}
+
+/* Regions of few elements in strips of fewer. */
+static inline void narrow_strips(fad_program *p, uint32_t strip)
+{
+    for (size_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].kind == FAD_STEP_REGION && p->steps[i].strip > strip && !reads_ahead(p, &p->steps[i]))
+            p->steps[i].strip = strip;
+    p->room_bytes = fad_program_room_bytes(p);
 }
 
 /* An irregular graph of `count` scalar operations, each on the value of one of `width` strands, which it replaces, and one

@@ -1,5 +1,6 @@
 /* test_program.c: programs do what was recorded: lowered, verified, run in memory of exactly the declared sizes, written
  * and read back. Planted faults are found, and every allocation fails once. Prints what failed, or "ok". */
+#include "exec.h"
 #include "programs.h"
 
 /* --- random traces --- */
@@ -204,6 +205,8 @@ static void test_verify_finds(void)
     SPOILED(i->arguments[i->count - 1].place, FAD_AT_FIXED, "instruction");
     i = (fad_instruction *)find(p, FAD_DO_LOAD);
     fad_affine *affine = &p->affines[i->affine];
+    region = step_of(p, i);
+    SPOILED(region->n, region->n - 1, "instruction"); /* a row of the range would not be one of the places */
     SPOILED(i->affine, p->affine_count, "instruction");
     SPOILED(affine->ndim, 0, "instruction");
     SPOILED(affine->ndim, FAD_MAX_NDIM + 1, "instruction");
@@ -285,8 +288,6 @@ static void test_truncated_files(void)
     end(&r);
 }
 
-/* --- allocation failure --- */
-
 /* --- columns of the same rows --- */
 
 enum { STORED = 10, ROWS = 70 };
@@ -361,7 +362,85 @@ static void test_columns(void)
     expect_together(&p, STORED, 0);
     all[5].code = FAD_DO_ADD;
     expect_together(&p, 5, 1);
+    int64_t own[6] = {numbers[0], numbers[1], ROWS, numbers[1] + (int64_t)sizeof(double), 1, 1};
+    fad_affine places[2] = {affine, {1, 2}};
+    many_stores(&p, &c, &step, all, &affine, numbers);
+    p.affines = places;
+    p.numbers = own;
+    all[4].affine = 1; /* of another stride */
+    expect_together(&p, 4, 1);
+    own[3] = numbers[1];
+    expect_together(&p, STORED, 0);
+    places[1].ndim = 2; /* what looked like a stride is a dimension */
+    expect_together(&p, 4, 1);
 }
+
+/* Gathers of `STORED` columns of a table, of rows that one list names. */
+static void many_gathers(fad_program *p, counter *c, fad_step *step, fad_instruction *all, fad_affine *affine,
+                         int64_t *numbers)
+{
+    many_stores(p, c, step, all, affine, numbers);
+    step->strip = ROWS;
+    for (int k = 0; k < STORED; k++) {
+        fad_argument indices = {FAD_AT_MEMORY, FAD_I64, 0, FAD_FIRST_INPUT + 1, 0};
+        all[k].arguments[2] = all[k].arguments[1];
+        all[k].arguments[1] = indices;
+        all[k].code = FAD_DO_GATHER;
+        all[k].count = 3;
+        all[k].limit = ROWS * STORED - (uint64_t)k;
+    }
+}
+
+/* Whether index `at` is within bounds for all columns; if so, they have what they should. */
+static bool gathers(fad_program *p, const fad_step *step, const fad_instruction *all, int64_t at)
+{
+    static double table[ROWS * STORED], strips[STORED][ROWS];
+    int64_t indices[ROWS];
+    char *bases[] = {NULL, NULL, (char *)table, (char *)indices};
+    fad_machine m = {p, bases, (char *)strips, NULL};
+    for (int i = 0; i < ROWS * STORED; i++)
+        table[i] = i;
+    for (int i = 0; i < ROWS; i++)
+        indices[i] = i == ROWS - 2 ? at : i * STORED;
+    fad_status status = fad_run_columns(&m, step, all, STORED, 0, ROWS);
+    for (int k = 0; status == FAD_OK && k < STORED; k++)
+        for (int i = 0; i < ROWS; i++)
+            EXPECT(strips[k][i] == (double)(indices[i] + k));
+    return status == FAD_OK;
+}
+
+static void test_gathered_columns(void)
+{
+    fad_program p;
+    fad_step step;
+    fad_instruction all[STORED];
+    fad_affine affine;
+    int64_t numbers[2];
+    counter c = {0};
+    many_gathers(&p, &c, &step, all, &affine, numbers);
+    expect_together(&p, STORED, 0);
+    EXPECT(gathers(&p, &step, all, 17) && gathers(&p, &step, all, ROWS * STORED - STORED));
+    EXPECT(!gathers(&p, &step, all, ROWS * STORED - STORED + 1)); /* the last column is not there */
+    EXPECT(!gathers(&p, &step, all, -1) && !gathers(&p, &step, all, INT64_MIN));
+    all[2].limit = 17;
+    EXPECT(!gathers(&p, &step, all, 16)); /* there are rows beyond */
+    all[4].arguments[1].offset = sizeof(int64_t); /* other indices */
+    expect_together(&p, 4, 1);
+    many_gathers(&p, &c, &step, all, &affine, numbers);
+    all[3].arguments[0].base++;
+    expect_together(&p, 3, 1);
+    many_gathers(&p, &c, &step, all, &affine, numbers);
+    all[8].arguments[2].place = FAD_AT_MEMORY;
+    expect_together(&p, 8, 1);
+    many_gathers(&p, &c, &step, all, &affine, numbers);
+    for (int k = 0; k < STORED; k++) {
+        all[k].arguments[1].place = FAD_AT_STRIP;
+        all[k].arguments[1].offset = 6; /* which the seventh overwrites */
+    }
+    expect_together(&p, 6, 1);
+}
+
+/* --- allocation failure --- */
 
 static fad_status lower_and_copy(recording *r, bool strict, fad_program **p, fad_program **q)
 {
@@ -429,6 +508,7 @@ int main(void)
     test_verify_finds();
     test_truncated_files();
     test_columns();
+    test_gathered_columns();
     test_every_allocation_fails_once();
     return finish();
 }

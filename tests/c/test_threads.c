@@ -65,13 +65,10 @@ enum { POOLS = sizeof sizes / sizeof *sizes };
 static fad_pool *pools[POOLS];
 static size_t together, in_turn, in_bands;
 
-/* Regions of few elements in strips of one, two or three. */
+/* In strips of one, two or three elements. */
 static fad_status narrow(fad_program *p, uint32_t strip)
 {
-    for (size_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].kind == FAD_STEP_REGION && p->steps[i].strip > strip)
-            p->steps[i].strip = strip;
-    p->room_bytes = fad_program_room_bytes(p);
+    narrow_strips(p, strip);
     fad_status status = fad_program_turns(p, 1);
     for (size_t i = 0; status == FAD_OK && p->together && i < p->step_count; i++)
         together += p->together[i];
