@@ -67,8 +67,8 @@ def compile(
         Arguments that are no numbers or arrays (strings, None, bools, functions) are static by
         themselves. Where `f` has names for its arguments, number and name mean the same.
     strict : bool, default False
-        Replay gives the recording's bits, products of matrices that are transposed in memory
-        apart. Otherwise sums may be taken in another order and products fused, and values differ
+        Replay gives the recording's bits, products of matrices that are transposed or reversed in
+        memory apart. Otherwise sums may be taken in another order and products fused, and values differ
         by rounding. The gradient of a compiled function is that of its program: its bits need not
         be those of a gradient that is recorded, `strict` or not.
     max_paths : int, default 128
