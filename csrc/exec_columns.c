@@ -8,7 +8,7 @@
 enum {
     MOST = 8,                  /* columns at once: each is a pointer in a register */
     ROWS = 32,                 /* written by all columns before the next ones */
-    STREAM_BYTES = 1 << 24,    /* what is larger is out of the caches before somebody reads it */
+    STREAM_BYTES = 1 << 22,    /* what is larger does not wait in the second-level cache for who reads it */
     STREAM_ROOM = 1 << 13
 };
 
