@@ -150,6 +150,8 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
         case FAD_DO_MUL_SUB:
         case FAD_DO_SUB_MUL:
         case FAD_DO_ZMUL_ADD:
+        case FAD_DO_ZMUL_SUB:
+        case FAD_DO_SUB_ZMUL:
             bound->loop(data, &n, steps, bound->data);
             break;
         case FAD_DO_CONVERT:

@@ -61,6 +61,10 @@ KERNEL(sub_mul_f64, double, z - x * y)
 KERNEL(sub_mul_f32, float, z - x * y)
 KERNEL(zmul_add_f64, double, x == 0 ? z : x * y + z)
 KERNEL(zmul_add_f32, float, x == 0 ? z : x * y + z)
+KERNEL(zmul_sub_f64, double, x == 0 ? -z : x * y - z)
+KERNEL(zmul_sub_f32, float, x == 0 ? -z : x * y - z)
+KERNEL(sub_zmul_f64, double, x == 0 ? z : z - x * y)
+KERNEL(sub_zmul_f32, float, x == 0 ? z : z - x * y)
 
 /* --- rows of ops.def that are plain arithmetic: LINEAR and BILINEAR ones of one or two operands --- */
 
@@ -245,5 +249,7 @@ fad_loop fad_fused_loop(int code, int dtype)
     return code == FAD_DO_MUL_ADD   ? (wide ? mul_add_f64 : mul_add_f32)
            : code == FAD_DO_MUL_SUB ? (wide ? mul_sub_f64 : mul_sub_f32)
            : code == FAD_DO_SUB_MUL ? (wide ? sub_mul_f64 : sub_mul_f32)
-                                    : (wide ? zmul_add_f64 : zmul_add_f32);
+           : code == FAD_DO_ZMUL_ADD ? (wide ? zmul_add_f64 : zmul_add_f32)
+           : code == FAD_DO_ZMUL_SUB ? (wide ? zmul_sub_f64 : zmul_sub_f32)
+                                     : (wide ? sub_zmul_f64 : sub_zmul_f32);
 }

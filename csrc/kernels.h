@@ -4,7 +4,7 @@
 
 #include "program.h"
 
-/* Loop of FAD_DO_MUL_ADD, MUL_SUB, SUB_MUL or ZMUL_ADD: x, y, z and the result. Operands are contiguous or fixed;
+/* Loop of a fused instruction, FAD_DO_MUL_ADD to SUB_ZMUL: x, y, z and the result. Operands are contiguous or fixed;
  * the result may be one of them. */
 fad_loop fad_fused_loop(int code, int dtype);
 

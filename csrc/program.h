@@ -35,6 +35,8 @@ typedef enum {
     FAD_DO_MUL_SUB,      /* x*y - z */
     FAD_DO_SUB_MUL,      /* z - x*y */
     FAD_DO_ZMUL_ADD,     /* x*y + z, and z where x is 0: a strong product */
+    FAD_DO_ZMUL_SUB,     /* x*y - z, and -z where x is 0 */
+    FAD_DO_SUB_ZMUL,     /* z - x*y, and z where x is 0 */
     FAD_DO_CONVERT,      /* operand, result: another type */
     FAD_DO_LOAD,         /* result[i] = memory at an affine place */
     FAD_DO_STORE,        /* memory at an affine place = operand[i] */
@@ -45,7 +47,7 @@ typedef enum {
     FAD_DO_COUNT
 } fad_code;
 
-static inline bool fad_is_fused(int code) { return code >= FAD_DO_MUL_ADD && code <= FAD_DO_ZMUL_ADD; }
+static inline bool fad_is_fused(int code) { return code >= FAD_DO_MUL_ADD && code <= FAD_DO_SUB_ZMUL; }
 
 /* An instruction as it runs: its inner loop and, of one that is nothing but a call of it, all that the call needs, in one
  * line of the cache. A region of a few elements is mostly the reading of its instructions. */

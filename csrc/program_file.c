@@ -52,7 +52,7 @@ static const char TYPES[] = "dfq?", PLACES[] = "smf";
 
 static const char *const STEPS[] = {"region", "region backwards", "scalars",  "groups", "repeat", "zero",  "matmul", "matmul of views",
                                     "cumsum", "extremum", "sum",    "call",   "guards"};
-static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "zmul-add", "convert", "load",
+static const char *const CODES[] = {"", "mul-add", "mul-sub", "sub-mul", "zmul-add", "zmul-sub", "sub-zmul", "convert", "load",
                                     "store", "add", "gather", "put", "scatter-add"};
 static const char *const SCALARS[] = {"scalar load", "scalar store", "to f32", "to i64", "to bool",
                                       "scalar mul-add", "scalar mul-sub", "scalar sub-mul", "scalar zmul-add"};

@@ -265,6 +265,8 @@ static const char *check_instruction(const fad_program *p, const fad_step *step,
     case FAD_DO_MUL_SUB:
     case FAD_DO_SUB_MUL:
     case FAD_DO_ZMUL_ADD:
+    case FAD_DO_ZMUL_SUB:
+    case FAD_DO_SUB_ZMUL:
         return check_fused(p, step, i);
     case FAD_DO_CONVERT:
         return check_convert(p, step, i);

@@ -497,7 +497,7 @@ cdef class Program:
 
     cdef str instruction_text(self, fad_instruction *at):
         cdef int k
-        cdef str name = ("", "mul-add", "mul-sub", "sub-mul", "zmul-add", "convert", "load", "store", "add to", "gather", "put", "scatter-add to")[at.code]
+        cdef str name = ("", "mul-add", "mul-sub", "sub-mul", "zmul-add", "zmul-sub", "sub-zmul", "convert", "load", "store", "add to", "gather", "put", "scatter-add to")[at.code]
         arguments = [self.place(&at.arguments[k]) for k in range(at.count)]
         if at.code == FAD_DO_OP:
             name = fad_ops[at.op].name.decode()
