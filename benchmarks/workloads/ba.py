@@ -16,6 +16,7 @@ POINT = (7.203245, 0.001144, 3.023326)
 WEIGHT, FEATURE = 0.417022, (271.760969, 834.209256)
 COLUMNS = len(CAMERA) + len(POINT) + 1
 BLOCK = 4096  # observations whose column numbers fit a second-level cache
+ROW = numpy.dtype([("camera", "V44"), ("end", "V16")])  # its column numbers
 
 
 def residual_in(np):
@@ -124,6 +125,12 @@ def csr_of_columns(data, rows, slopes):
     return [values, *pattern(data)]
 
 
+@lru_cache(maxsize=1)
+def _memory(p):
+    """For the pattern: written anew at every call, in the same place, as the C by hand does."""
+    return numpy.empty(2 * p * COLUMNS + p, numpy.int32), numpy.empty(3 * p + 1, numpy.int32)
+
+
 def pattern(data):
     """Column numbers, row starts."""
     cameras, points, weights = data.variables
@@ -131,19 +138,21 @@ def pattern(data):
     camera, point = observers(data)
     of_camera = numpy.zeros((n, 2, COLUMNS), numpy.int32)  # of both rows of an observation
     of_camera[:, :, :11] = numpy.arange(11 * n).reshape(n, 1, 11)
-    columns = numpy.empty(2 * p * COLUMNS + p, numpy.int32)
+    columns, starts = _memory(p)
     columns[-p:] = numpy.arange(11 * n + 3 * m, 11 * n + 3 * m + p, dtype=numpy.int32)
     both = columns[:-p].reshape(p, 2, COLUMNS)
+    ends = columns[:-p].view(ROW)["end"].reshape(p, 2)
+    room = numpy.empty((BLOCK, 4), numpy.int32)
     for start in range(0, p, BLOCK):
         block = slice(start, start + BLOCK)
-        rows, weight = both[block], columns[-p:][block]
-        numpy.take(of_camera, camera[block], axis=0, out=rows, mode="clip")
+        numpy.take(of_camera, camera[block], axis=0, out=both[block], mode="clip")
         first = (11 * n + 3 * point[block]).astype(numpy.int32)
+        end = room[: len(first)]  # of a row: by the point and the weight, written as one item
+        for j in range(3):
+            numpy.add(first, j, out=end[:, j])
+        end[:, 3] = columns[-p:][block]
         for i in range(2):
-            for j in range(3):
-                numpy.add(first, j, out=rows[:, i, 11 + j])
-            rows[:, i, 14] = weight
-    starts = numpy.empty(3 * p + 1, numpy.int32)
+            ends[block, i] = end.view("V16")[:, 0]
     starts[: 2 * p] = numpy.arange(0, 2 * p * COLUMNS, COLUMNS, dtype=numpy.int32)
     starts[2 * p :] = numpy.arange(2 * p * COLUMNS, len(columns) + 1, dtype=numpy.int32)
     return [columns, starts]
