@@ -68,9 +68,9 @@ def compile(
         themselves. Where `f` has names for its arguments, number and name mean the same.
     strict : bool, default False
         Replay gives the recording's bits, products of matrices that are transposed or reversed in
-        memory apart. Otherwise sums may be taken in another order and products fused, and values differ
-        by rounding. The gradient of a compiled function is that of its program: its bits need not
-        be those of a gradient that is recorded, `strict` or not.
+        memory apart. Otherwise sums may be taken in another order and products fused, and values
+        differ by rounding. The gradient of a compiled function is that of its program: its bits
+        need not be those of a gradient that is recorded, `strict` or not.
     max_paths : int, default 128
         Most paths recorded for one kind of arguments. Beyond it the function is no longer
         replayed: a warning says so, and every call runs it as it is.
