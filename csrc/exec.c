@@ -305,10 +305,13 @@ static void read_arrays(const machine *m, const fad_step *step, operands *o)
 
 static void run_arrays(const machine *m, const fad_step *step, const operands *o)
 {
+    const fad_program *p = m->program;
     if (step->kind == FAD_STEP_EXTREMUM)
         fad_extremum(&o->arrays[1], &o->arrays[0], step->first != 0);
+    else if ((size_t)(step - p->steps) < p->first_free)
+        fad_matmul(p->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1]);
     else
-        fad_matmul(m->program->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1]);
+        fad_product(p->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1]);
 }
 
 static void run_all(const machine *m, const fad_step *step)

@@ -238,6 +238,7 @@ typedef struct fad_program {
     size_t workspace_bytes;         /* without the strips */
     size_t strip_bytes;
     size_t room_bytes;              /* fad_program_room_bytes() */
+    size_t first_free;              /* steps before this one keep the recording's bits: guards are computed by them; strict: all */
     size_t node_count;              /* of the trace that was lowered */
     bool strict;
 } fad_program;

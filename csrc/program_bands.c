@@ -236,16 +236,6 @@ static fad_band widest(making *b, size_t first)
     return best;
 }
 
-/* The steps before this one decide which path is right: they keep the recording's bits. */
-static size_t first_free(const fad_program *p)
-{
-    size_t first = 0;
-    for (size_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].kind == FAD_STEP_GUARDS)
-            first = i + 1;
-    return first;
-}
-
 static fad_status keep(fad_program *p, fad_band band)
 {
     size_t size = sizeof *p->bands, sums = 0;
@@ -266,7 +256,7 @@ fad_status fad_program_bands(fad_program *p, uint64_t cache)
     p->allocator.resize(p->allocator.context, p->bands, p->band_count * sizeof *p->bands, 0);
     p->bands = NULL;
     p->band_count = 0;
-    for (size_t i = first_free(p); !p->strict && cache && i < p->step_count; i++) {
+    for (size_t i = p->first_free; cache && i < p->step_count; i++) {
         if (!is_large(p, &p->steps[i], cache))
             continue;
         fad_band band = widest(&b, i);
