@@ -14,10 +14,11 @@ static fad_status run_region(const fad_machine *m, const fad_step *step, uint64_
     return status;
 }
 
-void fad_run_blocks(const fad_machine *m, const fad_step *step, uint64_t block, uint64_t from, uint64_t to)
+void fad_run_blocks(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t from, uint64_t to)
 {
-    for (; from < to; from += block)
-        fad_run_rows(m, step, from, to - from < block ? to - from : block);
+    bool sums = fad_sums_rows(band, (size_t)(step - m->program->steps) - band->first);
+    for (; from < to; from += band->block)
+        (sums ? fad_add_rows : fad_run_rows)(m, step, from, to - from < band->block ? to - from : band->block);
 }
 
 /* Products in whole blocks: so they are the same however their operands came about. Gives how many rows are done. */
@@ -25,7 +26,7 @@ static uint64_t run_rows(const fad_machine *m, const fad_step *step, const fad_b
 {
     bool whole = step->kind != FAD_STEP_EXTREMUM && ready < band->rows;
     uint64_t goal = whole ? ready - ready % band->block : ready;
-    fad_run_blocks(m, step, band->block, *done, goal);
+    fad_run_blocks(m, step, band, *done, goal);
     return *done = goal;
 }
 
@@ -45,13 +46,13 @@ fad_status fad_run_band(const fad_machine *machine, const fad_band *band)
                 if (status != FAD_OK)
                     return status;
                 ready = done[k] / (step->n / band->rows);
-                m.room += fad_step_room(m.program, step);
             } else if (step->kind == FAD_STEP_ZERO) {
                 if (target <= band->block)
                     fad_run_rows(&m, step, 0, 0);
             } else {
                 ready = run_rows(&m, step, band, ready, &done[k]);
             }
+            m.room += fad_band_room(m.program, band, k);
         }
     }
     return FAD_OK;

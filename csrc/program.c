@@ -111,6 +111,15 @@ size_t fad_step_room(const fad_program *p, const fad_step *step)
     return sums * sizeof(fad_sum);
 }
 
+size_t fad_band_room(const fad_program *p, const fad_band *band, size_t k)
+{
+    const fad_step *step = &p->steps[band->first + k];
+    const int64_t *to = p->numbers + step->numbers + 6;
+    if (!fad_sums_rows(band, k))
+        return fad_step_room(p, step);
+    return ((size_t)(to[1] * to[2]) * fad_itemsize(step->dtype) + sizeof(double) - 1) / sizeof(double) * sizeof(double);
+}
+
 size_t fad_program_room_bytes(const fad_program *p)
 {
     size_t most = 0;

@@ -48,7 +48,7 @@ pass_dead.c:     pass.h try.h
 pass_common.c:   pass.h try.h
 pass_fold.c:     pass.h try.h
 pass_sums.c:     pass.h record.h try.h
-pass_products.c: pass.h try.h
+pass_products.c: pass.h record.h try.h
 pass_choices.c:  pass.h try.h
 pass_shapes.c:   pass.h record.h try.h
 pass_views.c:    pass.h record.h update.h try.h
