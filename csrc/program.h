@@ -198,7 +198,7 @@ typedef struct {
     uint32_t first, count;
     uint64_t rows, block;
     uint32_t sums;          /* bit k: step k is a product of matrices whose sums go over the rows */
-    uint32_t unused;
+    uint32_t whole;         /* bit k: step k is a region that sums, strip by strip */
 } fad_band;
 
 enum { FAD_MOST_IN_BAND = 16 };

@@ -229,6 +229,15 @@ static bool is_large(const fad_program *p, const fad_step *step, uint64_t cache)
     }
 }
 
+/* Whether the step is a region with sums, of which those of each strip are added. */
+static bool sums_strips(const fad_program *p, const fad_step *step)
+{
+    for (uint32_t i = 0; step->kind == FAD_STEP_REGION && i < step->count; i++)
+        if (p->instructions[step->first + i].code == FAD_DO_ADD)
+            return true;
+    return false;
+}
+
 /* The band of the steps from `first` on, if they go over so many rows. */
 static fad_band begin(making *b, size_t first, uint64_t rows)
 {
@@ -241,6 +250,7 @@ static fad_band begin(making *b, size_t first, uint64_t rows)
         bool zero = p->steps[i].kind == FAD_STEP_ZERO;
         moving += !zero;
         band.sums |= (uint32_t)b->sums << (i - first);
+        band.whole |= (uint32_t)sums_strips(p, &p->steps[i]) << (i - first);
         band.count = zero ? band.count : (uint32_t)(i - first + 1); /* it does not end in zeros */
         kept = zero ? kept : b->count;
     }
