@@ -1,5 +1,5 @@
 /* products.c: products of two matrices where a library's preparations cost more than the product: sums of a few terms,
- * and a right operand that is mostly zeros. Rounded otherwise than by the host's loop, and the same for any blocks of rows. */
+ * and a right operand that is mostly zeros. Rounded otherwise than by the host's loop. */
 #include "array.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -9,7 +9,7 @@
 /* --- sums of a few terms ---
  *
  * Some columns of the right operand are laid side by side, a panel, and then some rows of the result are computed in
- * registers, WIDTH numbers of each. */
+ * registers, WIDTH numbers of each. Each is the same sum in the same order for any blocks of rows. */
 
 enum { MOST_TERMS = 32, WIDEST_PANEL = 32, LEAST_COLUMNS = 5 };
 
