@@ -145,7 +145,7 @@ def test_ties_and_nans_in_a_band(rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_products_over_the_rows_are_in_the_band(dtype):
+def test_products_over_the_rows_are_in_the_band(dtype, rng):
     """With their operands' special values, and in the order that threads do not change."""
     x, w = (rng.normal(size=shape).astype(dtype) for shape in ((3001, 7), (7, 83)))
 
@@ -262,7 +262,7 @@ def test_what_is_read_again_is_not_overwritten(rng, n):
         q = np.exp(x)
         return q + np.sum(q), (q * np.sum(q) + y) * q
 
-    x, y = np.random.default_rng(n).normal(size=(2, n))
+    x, y = rng.normal(size=(2, n))
     for f in (product_before, reader_after):
         for ours, theirs in zip(fad.compile(f)(x, y), f(x, y), strict=True):
             np.testing.assert_allclose(ours, theirs, 1e-13, 1e-15)  # t + y cancels
