@@ -1,6 +1,7 @@
 /* products.c: products of two matrices where a library's preparations cost more than the product: sums of a few terms,
  * and a right operand that is mostly zeros. Rounded otherwise than by the host's loop. */
 #include "array.h"
+#include "prefetch.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("fp-contract=fast")
@@ -11,7 +12,7 @@
  * Some columns of the right operand are laid side by side, a panel, and then some rows of the result are computed in
  * registers, WIDTH numbers of each. Each is the same sum in the same order for any blocks of rows. */
 
-enum { MOST_TERMS = 32, WIDEST_PANEL = 32, LEAST_COLUMNS = 5 };
+enum { AHEAD = 3 /* tiles */, MOST_TERMS = 32, WIDEST_PANEL = 32, LEAST_COLUMNS = 5 };
 
 typedef struct {
     char *to;
@@ -22,7 +23,8 @@ typedef struct {
 
 typedef void (*tile_body)(const tiles *t);
 
-/* The last rows are the last ROWS of all: some are computed twice. */
+/* The last rows are the last ROWS of all: some are computed twice. Only a few lines of each row of the result are written
+ * at a time, which the hardware does not see coming. */
 #define TILE(NAME, TARGET, T, LANES, VECTORS, ROWS)                                                              \
     TARGET static void NAME(const tiles *t)                                                                      \
     {                                                                                                            \
@@ -38,8 +40,11 @@ typedef void (*tile_body)(const tiles *t);
             T *to = (T *)(void *)t->to + first * t->to_row, *out = whole ? to : part;                            \
             lanes sums[ROWS][VECTORS];                                                                           \
             for (int r = 0; r < ROWS; r++)                                                                       \
-                for (int v = 0; v < VECTORS; v++)                                                                \
+                for (int v = 0; v < VECTORS; v++) {                                                              \
                     sums[r][v] = (lanes){0};                                                                     \
+                    if (whole && first + AHEAD * ROWS + r < t->rows)                                             \
+                        FAD_PREFETCH((const char *)(to + (AHEAD * ROWS + r) * t->to_row + v * LANES));           \
+                }                                                                                                \
             for (ptrdiff_t k = 0; k < terms; k++) {                                                              \
                 const lanes *y = (const lanes *)(const void *)t->panel + k * VECTORS;                            \
                 for (int r = 0; r < ROWS; r++)                                                                   \

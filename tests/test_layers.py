@@ -24,7 +24,7 @@ tape.c:    tape.h try.h
 array.h:   tape.h
 array.c:   array.h
 extrema.c: array.h
-products.c: array.h
+products.c: array.h prefetch.h
 loops.c:   ops.def array.h scalar.h
 try.h:     tape.h
 record.h:  tape.h
