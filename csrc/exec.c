@@ -311,7 +311,7 @@ static void run_arrays(const machine *m, const fad_step *step, const operands *o
     else if ((size_t)(step - p->steps) < p->first_free)
         fad_matmul(p->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1]);
     else
-        fad_product(p->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1]);
+        fad_product(p->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1], (ptrdiff_t)p->numbers[step->numbers + 1]);
 }
 
 static void run_all(const machine *m, const fad_step *step)

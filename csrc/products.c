@@ -107,16 +107,31 @@ static const tile_set *best_tiles(int dtype)
 LAY(lay_f64, double)
 LAY(lay_f32, float)
 
-static bool product_of_few_terms(const fad_array *to, const fad_array *x, const fad_array *y)
+/* Where there are fewer rows than a tile has, each is computed as all rows of a tile. */
+static void run_tiles(tile_body body, tiles t, ptrdiff_t tile_rows, ptrdiff_t item)
+{
+    if (t.rows >= tile_rows) {
+        body(&t);
+        return;
+    }
+    const ptrdiff_t rows = t.rows, x_bytes = t.x_row * item, to_bytes = t.to_row * item;
+    t.rows = tile_rows;
+    t.x_row = t.to_row = 0;
+    for (ptrdiff_t i = 0; i < rows; i++, t.x += x_bytes, t.to += to_bytes)
+        body(&t);
+}
+
+/* Of a product with `rows` rows, all of which are computed alike. */
+static bool product_of_few_terms(const fad_array *to, const fad_array *x, const fad_array *y, ptrdiff_t rows)
 {
     const tile_set *set = best_tiles(to->dtype);
-    const ptrdiff_t rows = to->shape->dims[0], columns = to->shape->dims[1], terms = y->shape->dims[0];
+    const ptrdiff_t columns = to->shape->dims[1], terms = y->shape->dims[0];
     if (!set || rows < set->rows || columns < LEAST_COLUMNS || terms > MOST_TERMS)
         return false;
     double panel[MOST_TERMS * WIDEST_PANEL];
     const ptrdiff_t item = (ptrdiff_t)fad_itemsize(to->dtype);
     tiles t = {.x = x->data, .panel = (const char *)panel, .to_row = to->strides[0], .x_row = x->strides[0],
-               .x_step = x->strides[1], .rows = rows, .terms = terms};
+               .x_step = x->strides[1], .rows = to->shape->dims[0], .terms = terms};
     for (ptrdiff_t j = 0; j < columns; j += t.width) {
         const bool wide = columns - j > set->lanes;
         const ptrdiff_t room = wide ? 2 * set->lanes : set->lanes;
@@ -126,7 +141,7 @@ static bool product_of_few_terms(const fad_array *to, const fad_array *x, const 
             lay_f64(panel, y, j, t.width, room);
         else
             lay_f32((float *)(void *)panel, y, j, t.width, room);
-        (wide ? set->wide : set->narrow)(&t);
+        run_tiles(wide ? set->wide : set->narrow, t, set->rows, item);
     }
     return true;
 }
@@ -239,9 +254,9 @@ static bool product_of_zeros(const fad_array *to, const fad_array *x, const fad_
     return to->dtype == FAD_F64 ? sparse_f64(to, x, y) : sparse_f32(to, x, y);
 }
 
-void fad_product(const fad_loops *loops, const fad_array *to, const fad_array *x, const fad_array *y)
+void fad_product(const fad_loops *loops, const fad_array *to, const fad_array *x, const fad_array *y, ptrdiff_t rows)
 {
     bool plain = to->shape->ndim == 2 && x->shape->ndim == 2 && y->shape->ndim == 2 && to->shape->size && x->shape->size;
-    if (!plain || !(product_of_few_terms(to, x, y) || product_of_zeros(to, x, y)))
+    if (!plain || !(product_of_few_terms(to, x, y, rows) || product_of_zeros(to, x, y)))
         fad_matmul(loops, to, x, y);
 }
