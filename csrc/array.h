@@ -59,6 +59,8 @@ void fad_put(const fad_array *to, const fad_array *from, const fad_array *indice
 void fad_cumsum(const fad_array *to, const fad_array *from, size_t axis, bool backwards);
 /* to = x @ y, for stacks of matrices (ndim >= 2) of one floating dtype. */
 void fad_matmul(const fad_loops *loops, const fad_array *to, const fad_array *x, const fad_array *y);
+/* products.c: the same, but for rounding; faster where matrices are narrow, or mostly zeros. These may be some of `rows`. */
+void fad_product(const fad_loops *loops, const fad_array *to, const fad_array *x, const fad_array *y, ptrdiff_t rows);
 /* `a` with its last two axes swapped. */
 fad_array fad_matrix_transpose(const fad_array *a, fad_shape *shape, ptrdiff_t *room);
 

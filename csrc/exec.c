@@ -307,10 +307,13 @@ static void read_arrays(const machine *m, const fad_step *step, operands *o)
 
 static void run_arrays(const machine *m, const fad_step *step, const operands *o)
 {
+    const fad_program *p = m->program;
     if (step->kind == FAD_STEP_EXTREMUM)
         fad_extremum(&o->arrays[1], &o->arrays[0], step->first != 0);
+    else if ((size_t)(step - p->steps) < p->first_free)
+        fad_matmul(p->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1]);
     else
-        fad_matmul(m->program->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1]);
+        fad_product(p->loops, &o->arrays[2], &o->arrays[0], &o->arrays[1], (ptrdiff_t)p->numbers[step->numbers + 1]);
 }
 
 static void run_all(const machine *m, const fad_step *step)
@@ -320,12 +323,13 @@ static void run_all(const machine *m, const fad_step *step)
     run_arrays(m, step, &o);
 }
 
-static void take_rows(operands *o, int k, uint64_t first, uint64_t count)
+/* Of operand `k` those with index `first` .. first+count-1 along an axis. */
+static void take(operands *o, int k, int axis, uint64_t first, uint64_t count)
 {
     fad_array *a = &o->arrays[k];
-    o->shapes[k].size = o->shapes[k].size / (size_t)o->dims[k][0] * (size_t)count;
-    o->dims[k][0] = (ptrdiff_t)count;
-    a->data = (char *)a->data + (ptrdiff_t)first * o->strides[k][0] * (ptrdiff_t)fad_itemsize(a->dtype);
+    o->shapes[k].size = o->shapes[k].size / (size_t)o->dims[k][axis] * (size_t)count;
+    o->dims[k][axis] = (ptrdiff_t)count;
+    a->data = (char *)a->data + (ptrdiff_t)first * o->strides[k][axis] * (ptrdiff_t)fad_itemsize(a->dtype);
 }
 
 static void run_zero(const machine *m, const fad_step *step) { memset(memory(m, &step->arguments[0]), 0, step->n); }
@@ -338,9 +342,23 @@ void fad_run_rows(const fad_machine *m, const fad_step *step, uint64_t first, ui
         return;
     }
     read_arrays(m, step, &o);
-    take_rows(&o, 0, first, count);
-    take_rows(&o, step->kind == FAD_STEP_EXTREMUM ? 1 : 2, first, count);
+    take(&o, 0, 0, first, count);
+    take(&o, step->kind == FAD_STEP_EXTREMUM ? 1 : 2, 0, first, count);
     run_arrays(m, step, &o);
+}
+
+void fad_add_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count)
+{
+    operands o;
+    read_arrays(m, step, &o);
+    take(&o, 0, 1, first, count);
+    take(&o, 1, 0, first, count);
+    fad_array sums = o.arrays[2];
+    if (first)
+        o.arrays[2].data = m->room;
+    run_arrays(m, step, &o);
+    if (first)
+        fad_add(m->program->loops, &sums, &o.arrays[2]);
 }
 
 static void run_sum(const machine *m, const fad_step *step)
@@ -440,7 +458,7 @@ static fad_status run_band(const machine *m, const fad_band *band, fad_pool *poo
     for (size_t i = band->first; i < band->first + band->count && status == FAD_OK; i++) {
         const fad_step *step = &p->steps[i];
         if (step->kind == FAD_STEP_MATMUL || step->kind == FAD_STEP_MATMUL_VIEWS)
-            fad_run_blocks(m, step, band->block, 0, band->rows);
+            fad_run_blocks(m, step, band, 0, band->rows);
         else
             status = run_step(m, step, pool, failed);
     }

@@ -63,8 +63,11 @@ void fad_end_turn(fad_crew *crew, int group, uint64_t strip);
 
 /* exec.c: runs rows `first` .. first+count-1 of a MATMUL or EXTREMUM step; of ZERO, all of it. */
 void fad_run_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count);
-/* exec_bands.c: the same, `block` rows at a time. And: runs all rows of all steps of a band, in this thread. */
-void fad_run_blocks(const fad_machine *m, const fad_step *step, uint64_t block, uint64_t from, uint64_t to);
+/* exec.c: adds what these rows are in a MATMUL step whose sums go over them, the first of them from nothing. */
+void fad_add_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count);
+/* exec_bands.c: one of them for rows of a step of `band`, a block at a time. And: runs all rows of all its steps, in this
+ * thread. */
+void fad_run_blocks(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t from, uint64_t to);
 fad_status fad_run_band(const fad_machine *m, const fad_band *band);
 
 /* exec_scalars.c: runs a block of scalar instructions. */

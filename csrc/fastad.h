@@ -42,8 +42,8 @@ fad_status fad_pass_vectorize(const fad_trace *in, fad_trace *out);
 fad_status fad_pass_reassociate(const fad_trace *in, fad_trace *out);
 
 /* Arrays of many rows of few elements become vectors, one for each column, where that pays. Where it pays nowhere,
- * out->tape stays empty. */
-fad_status fad_pass_columns(const fad_trace *in, fad_trace *out);
+ * out->tape stays empty. `last`: no derivatives are taken of it afterwards, so that extrema of rows may be taken apart. */
+fad_status fad_pass_columns(const fad_trace *in, fad_trace *out, bool last);
 
 /* Scalar nodes that do the same thing to other operands, at least `min_width` of them, become one array node. Unless
  * `strict`, the operands of an n-ary sum may be added in another order. */

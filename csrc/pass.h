@@ -102,6 +102,7 @@ fad_status fad_rewrite_nsum(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_mul(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_strong(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_div(fad_rewriter *r, uint32_t node, uint32_t *out);
+fad_status fad_rewrite_matmul(fad_rewriter *r, uint32_t node, uint32_t *out);
 fad_status fad_rewrite_pow(fad_rewriter *r, uint32_t node, uint32_t *out);
 /* pass_choices.c */
 fad_status fad_rewrite_even(fad_rewriter *r, uint32_t node, uint32_t *out);     /* f(-x) = f(|x|) = f(x) */

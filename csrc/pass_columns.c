@@ -177,6 +177,26 @@ static fad_status sum_of_mapped(separation *s, uint32_t node, const size_t *at, 
     return *out == FAD_NODE_NONE ? fad_make_number(&s->r, 0.0, out) : FAD_OK;
 }
 
+/* Not a number where one of them is none, as in the extremum. */
+static fad_status best_of_mapped(separation *s, uint32_t node, const size_t *at, size_t j, uint32_t *out)
+{
+    const fad_node *n = &s->from->nodes[node];
+    size_t count = fad_row_size(fad_node_shape(s->from, n->a));
+    int dtype = fad_node_dtype(s->from, node), op = n->op == FAD_MAX_TO ? FAD_MAXIMUM : FAD_MINIMUM;
+    uint32_t term;
+    *out = FAD_NODE_NONE;
+    for (size_t i = 0; i < count; i++) {
+        if (at[i] != j)
+            continue;
+        TRY(column_of(s, n->a, i, &term));
+        if (*out == FAD_NODE_NONE)
+            *out = term;
+        else
+            TRY(fad_make(&s->r, op, *out, term, 0, dtype, out));
+    }
+    return FAD_OK;
+}
+
 static fad_status put(separation *s, uint32_t node, const size_t *at, size_t j, uint32_t *out)
 {
     const fad_node *n = &s->from->nodes[node];
@@ -283,6 +303,8 @@ static fad_status make_column(separation *s, uint32_t node, fad_row_kind kind, c
         return column_of(s, s->from->nodes[node].a, at[j], out);
     case FAD_ROW_ADD:
         return sum_of_mapped(s, node, at, j, out);
+    case FAD_ROW_BEST:
+        return best_of_mapped(s, node, at, j, out);
     case FAD_ROW_PUT:
         return put(s, node, at, j, out);
     case FAD_ROW_JOIN:
@@ -433,7 +455,7 @@ static fad_status separate(const fad_trace *in, fad_trace *out, const uint8_t *u
     return status == FAD_OK ? fad_drop_dead(out) : status;
 }
 
-fad_status fad_pass_columns(const fad_trace *in, fad_trace *out)
+fad_status fad_pass_columns(const fad_trace *in, fad_trace *out, bool last)
 {
     uint8_t *uses;
     size_t count = in->tape->count;
@@ -442,7 +464,7 @@ fad_status fad_pass_columns(const fad_trace *in, fad_trace *out)
     TRY(fad_count_uses(in, out->tape, &uses));
     uint8_t *apart = fad_resize(out->tape, NULL, 0, count + 1, &status);
     if (apart)
-        status = fad_choose_rows(in, out->tape, uses, apart, &any);
+        status = fad_choose_rows(in, out->tape, uses, last, apart, &any);
     if (status == FAD_OK && any)
         status = separate(in, out, uses, apart);
     fad_resize(out->tape, apart, apart ? count + 1 : 0, 0, &ignored);

@@ -5,6 +5,7 @@
  * larger array. The strong product, ZMUL(x, y) = 0 where x is 0, becomes a plain one only where the two cannot differ:
  * x is known not to be 0, or (but for the sign of a zero) y is known to be finite. Of an input neither is known. */
 #include "pass.h"
+#include "record.h"
 #include "try.h"
 
 #include <float.h>
@@ -75,6 +76,40 @@ static fad_status move_factor(fad_rewriter *r, uint32_t node, uint32_t *out)
     if (q && may_leave(r, node, n.b))
         return scaled(r, node, n.op, n.a, b, d, out);
     return FAD_OK;
+}
+
+/* Whether operand `x` of a product of matrices, `node`, is y * c, and the product is no larger: its sign or factor may be
+ * the product's. */
+static bool may_scale_product(const fad_rewriter *r, uint32_t node, uint32_t x, uint32_t *y, double *c)
+{
+    const fad_tape *tape = r->to;
+    bool scaled = is_scaled(r, x, y, c);
+    if (!scaled && fad_is_op(r, x, FAD_NEG)) {
+        *c = -1;
+        scaled = true;
+    }
+    return scaled && !fad_is_shared(r, x) && fad_is_array(tape, *y) && fad_node_shape(tape, *y) == fad_node_shape(tape, x) &&
+           fad_node_dtype(tape, *y) == fad_node_dtype(tape, node) &&
+           fad_node_shape(tape, x)->size >= fad_node_shape(tape, node)->size;
+}
+
+/* Not strict. */
+fad_status fad_rewrite_matmul(fad_rewriter *r, uint32_t node, uint32_t *out)
+{
+    fad_node n = r->to->nodes[node];
+    uint32_t a = n.a, b = n.b, product;
+    double c = 1, d = 1;
+    if (r->strict)
+        return FAD_OK;
+    bool p = may_scale_product(r, node, n.a, &a, &c), q = may_scale_product(r, node, n.b, &b, &d);
+    if (p && q && !is_normal(r->to, node, c * d))
+        q = false;
+    if (!p && !q)
+        return FAD_OK;
+    size_t mark = r->to->count;
+    TRY(fad_record_matmul(r->to, p ? a : n.a, q ? b : n.b, &product));
+    TRY(fad_settle(r, mark, product, &product));
+    return fad_scale_like(r, node, product, (p ? c : 1) * (q ? d : 1), out);
 }
 
 /* --- x * c --- */

@@ -34,6 +34,7 @@ static const fad_rewrite rewrites[FAD_OP_COUNT] = {
     [FAD_SUM_TO] = fad_rewrite_sum_to,
     [FAD_MAX_TO] = fad_rewrite_reduced_transpose,
     [FAD_MIN_TO] = fad_rewrite_reduced_transpose,
+    [FAD_MATMUL] = fad_rewrite_matmul,
     [FAD_RESHAPE] = fad_rewrite_reshape,
     [FAD_CAST] = fad_rewrite_cast,
     [FAD_VIEW] = fad_rewrite_view,

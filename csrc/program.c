@@ -1,6 +1,15 @@
 /* program.c: a program's inner loops and its end. */
 #include "kernels.h"
 
+static size_t first_free(const fad_program *p)
+{
+    size_t first = 0;
+    for (size_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].kind == FAD_STEP_GUARDS)
+            first = i + 1;
+    return p->strict ? p->step_count : first;
+}
+
 /* Instructions, or groups, before this one are what guards are computed by: they keep the recording's bits. */
 static size_t decided_by(const fad_program *p, bool groups)
 {
@@ -82,6 +91,7 @@ static fad_status bind_instructions(fad_program *p)
 
 fad_status fad_program_bind(fad_program *p)
 {
+    p->first_free = first_free(p);
     fad_status status = bind_instructions(p);
     if (status == FAD_OK)
         status = bind_groups(p);
@@ -99,6 +109,15 @@ size_t fad_step_room(const fad_program *p, const fad_step *step)
     for (size_t i = step->first; i < p->instruction_count && i - step->first < step->count; i++)
         sums += p->instructions[i].code == FAD_DO_ADD;
     return sums * sizeof(fad_sum);
+}
+
+size_t fad_band_room(const fad_program *p, const fad_band *band, size_t k)
+{
+    const fad_step *step = &p->steps[band->first + k];
+    const int64_t *to = p->numbers + step->numbers + 6;
+    if (!fad_sums_rows(band, k))
+        return fad_step_room(p, step);
+    return ((size_t)(to[1] * to[2]) * fad_itemsize(step->dtype) + sizeof(double) - 1) / sizeof(double) * sizeof(double);
 }
 
 size_t fad_program_room_bytes(const fad_program *p)

@@ -199,9 +199,13 @@ enum { FAD_MOST_GROUPS = 8, FAD_MOST_TOGETHER = 64 };
 typedef struct {
     uint32_t first, count;
     uint64_t rows, block;
+    uint32_t sums;          /* bit k: step k is a product of matrices whose sums go over the rows */
+    uint32_t whole;         /* bit k: step k is a region that sums, strip by strip */
 } fad_band;
 
 enum { FAD_MOST_IN_BAND = 16 };
+
+static inline bool fad_sums_rows(const fad_band *band, size_t k) { return band->sums >> k & 1; }
 
 typedef struct fad_call {
     void *rule;
@@ -240,6 +244,7 @@ typedef struct fad_program {
     size_t workspace_bytes;         /* without the strips */
     size_t strip_bytes;
     size_t room_bytes;              /* fad_program_room_bytes() */
+    size_t first_free;              /* steps before this one keep the recording's bits: guards are computed by them; strict: all */
     size_t node_count;              /* of the trace that was lowered */
     bool strict;
 } fad_program;
@@ -273,6 +278,8 @@ enum { FAD_CACHE_BYTES = 3 << 16 };
 fad_status fad_program_bands(fad_program *program, uint64_t cache_bytes);
 /* Room of a run for a step alone: fad_repeat_bytes() of REPEAT, a fad_sum for each ADD of a region of several strips. */
 size_t fad_step_room(const fad_program *program, const fad_step *step);
+/* Room for the sums over some rows, of step `k` of a band. */
+size_t fad_band_room(const fad_program *program, const fad_band *band, size_t k);
 /* That of the step that needs most. Bands may need more. */
 size_t fad_program_room_bytes(const fad_program *program);
 void fad_program_destroy(fad_program *program);

@@ -11,6 +11,7 @@ enum {
     MOST_ACCESSES = 160,
     NEAR = 3,                   /* steps from the first that may tell how many rows there are */
     DEEPEST = 128,              /* product of matrices: one with longer sums spends its time on arithmetic, not on memory */
+    MOST_SUMS = 1 << 12,        /* elements of a product over the rows: they are added once a block */
     PASSES = 4,                 /* as much as so many caches hold is out of the cache when it is read again */
     LEAST_BYTES_OF_ROW = 1 << 14,
 };
@@ -29,6 +30,7 @@ typedef struct {
     uint64_t rows;
     access all[MOST_ACCESSES];
     size_t count;
+    bool sums;                  /* the step at hand is a product that sums over the rows */
 } making;
 
 static bool add(making *b, access x)
@@ -83,12 +85,41 @@ static bool see_extremum(making *b, const fad_step *step)
            add_array(b, step, 0, from + 1, (uint64_t)from[0], false) && add_array(b, step, 1, to + 1, (uint64_t)to[0], true);
 }
 
+/* Row by row of the left operand and of the result. */
+static bool see_rows_of_product(making *b, const fad_step *step, const int64_t *x, const int64_t *y, const int64_t *s)
+{
+    const fad_argument *a = step->arguments;
+    uint64_t item = fad_itemsize(step->dtype);
+    access left = {a[0].base, false, false, a[0].offset, a[0].offset + item * (1 + (uint64_t)(s[1] * (x[2] - 1))),
+                   item * (uint64_t)s[0]};
+    access right = {a[1].base, false, false, a[1].offset,
+                    a[1].offset + item * (1 + (uint64_t)(s[2] * (y[1] - 1)) + (uint64_t)(s[3] * (y[2] - 1))), 0};
+    const int64_t to[2] = {x[1], y[2]};
+    return x[2] <= DEEPEST && add(b, left) && add(b, right) && add_array(b, step, 2, to, 2, true);
+}
+
+/* The sums go over the rows: columns of the left operand, rows of the right one. All of the result is written until the
+ * last row is there. */
+static bool see_sums_over_rows(making *b, const fad_step *step, const int64_t *x, const int64_t *y, const int64_t *s)
+{
+    const fad_argument *a = step->arguments;
+    uint64_t item = fad_itemsize(step->dtype), sums = (uint64_t)x[1] * (uint64_t)y[2];
+    if (x[1] > MOST_SUMS / y[2])
+        return false;
+    access left = {a[0].base, false, false, a[0].offset, a[0].offset + item * (1 + (uint64_t)(s[0] * (x[1] - 1))),
+                   item * (uint64_t)s[1]};
+    access right = {a[1].base, false, false, a[1].offset, a[1].offset + item * (1 + (uint64_t)(s[3] * (y[2] - 1))),
+                    item * (uint64_t)s[2]};
+    access to = {a[2].base, true, false, a[2].offset, a[2].offset + item * sums, 0};
+    b->sums = true;
+    return add(b, left) && add(b, right) && add(b, to);
+}
+
 /* numbers: ndim, then the dims, of x, y and the result; of MATMUL_VIEWS then the strides of x and y. */
 static bool see_matmul(making *b, const fad_step *step)
 {
     const int64_t *x = b->p->numbers + step->numbers, *y = x + 3, *to = y + 3, *strides = to + 3;
-    uint64_t item = fad_itemsize(step->dtype);
-    if (x[0] != 2 || y[0] != 2 || to[0] != 2 || (uint64_t)x[1] != b->rows || x[2] > DEEPEST || x[2] == 0 || y[2] == 0)
+    if (x[0] != 2 || y[0] != 2 || to[0] != 2 || x[1] == 0 || x[2] == 0 || y[2] == 0)
         return false;
     bool views = step->kind == FAD_STEP_MATMUL_VIEWS;
     const int64_t dense[4] = {x[2], 1, y[2], 1};
@@ -96,12 +127,9 @@ static bool see_matmul(making *b, const fad_step *step)
     for (int k = 0; k < 4; k++)
         if (s[k] <= 0)
             return false;
-    const fad_argument *a = step->arguments;
-    access left = {a[0].base, false, false, a[0].offset, a[0].offset + item * (1 + (uint64_t)(s[1] * (x[2] - 1))),
-                   item * (uint64_t)s[0]};
-    access right = {a[1].base, false, false, a[1].offset,
-                    a[1].offset + item * (1 + (uint64_t)(s[2] * (y[1] - 1)) + (uint64_t)(s[3] * (y[2] - 1))), 0};
-    return add(b, left) && add(b, right) && add_array(b, step, 2, to + 1, 2, true);
+    if ((uint64_t)x[1] == b->rows)
+        return see_rows_of_product(b, step, x, y, s);
+    return (uint64_t)x[2] == b->rows && see_sums_over_rows(b, step, x, y, s);
 }
 
 static bool see_zero(making *b, const fad_step *step)
@@ -112,6 +140,7 @@ static bool see_zero(making *b, const fad_step *step)
 
 static bool see(making *b, const fad_step *step)
 {
+    b->sums = false;
     switch (step->kind) {
     case FAD_STEP_REGION:
         return see_region(b, step);
@@ -200,6 +229,15 @@ static bool is_large(const fad_program *p, const fad_step *step, uint64_t cache)
     }
 }
 
+/* Whether the step is a region with sums, of which those of each strip are added. */
+static bool sums_strips(const fad_program *p, const fad_step *step)
+{
+    for (uint32_t i = 0; step->kind == FAD_STEP_REGION && i < step->count; i++)
+        if (p->instructions[step->first + i].code == FAD_DO_ADD)
+            return true;
+    return false;
+}
+
 /* The band of the steps from `first` on, if they go over so many rows. */
 static fad_band begin(making *b, size_t first, uint64_t rows)
 {
@@ -211,6 +249,8 @@ static fad_band begin(making *b, size_t first, uint64_t rows)
     for (size_t i = first; i < p->step_count && i - first < FAD_MOST_IN_BAND && join(b, &p->steps[i]); i++) {
         bool zero = p->steps[i].kind == FAD_STEP_ZERO;
         moving += !zero;
+        band.sums |= (uint32_t)b->sums << (i - first);
+        band.whole |= (uint32_t)sums_strips(p, &p->steps[i]) << (i - first);
         band.count = zero ? band.count : (uint32_t)(i - first + 1); /* it does not end in zeros */
         kept = zero ? kept : b->count;
     }
@@ -236,16 +276,6 @@ static fad_band widest(making *b, size_t first)
     return best;
 }
 
-/* The steps before this one decide which path is right: they keep the recording's bits. */
-static size_t first_free(const fad_program *p)
-{
-    size_t first = 0;
-    for (size_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].kind == FAD_STEP_GUARDS)
-            first = i + 1;
-    return first;
-}
-
 static fad_status keep(fad_program *p, fad_band band)
 {
     size_t size = sizeof *p->bands, sums = 0;
@@ -254,8 +284,8 @@ static fad_status keep(fad_program *p, fad_band band)
         return FAD_NO_MEMORY;
     p->bands = grown;
     p->bands[p->band_count++] = band;
-    for (size_t i = band.first; i < band.first + band.count; i++)
-        sums += fad_step_room(p, &p->steps[i]);
+    for (size_t k = 0; k < band.count; k++)
+        sums += fad_band_room(p, &band, k);
     p->room_bytes = sums > p->room_bytes ? sums : p->room_bytes;
     return FAD_OK;
 }
@@ -266,7 +296,7 @@ fad_status fad_program_bands(fad_program *p, uint64_t cache)
     p->allocator.resize(p->allocator.context, p->bands, p->band_count * sizeof *p->bands, 0);
     p->bands = NULL;
     p->band_count = 0;
-    for (size_t i = first_free(p); !p->strict && cache && i < p->step_count; i++) {
+    for (size_t i = p->first_free; cache && i < p->step_count; i++) {
         if (!is_large(p, &p->steps[i], cache))
             continue;
         fad_band band = widest(&b, i);

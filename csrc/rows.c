@@ -102,6 +102,8 @@ static bool places(const fad_tape *tape, uint32_t node, const fad_shape *whole, 
             at[j] = j;
         return true;
     case FAD_SUM_TO:
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
         if (!fad_has_rows_of(whole, part))
             return false;
         for (size_t j = 0; j < fad_row_size(part); j++)
@@ -182,6 +184,10 @@ fad_row_kind fad_row_kind_of(const fad_tape *tape, uint32_t node, size_t *at)
     case FAD_SCATTER_ADD:
     case FAD_SUM_TO:
         return is_mapped(tape, node, node, n->a, at) ? FAD_ROW_ADD : FAD_ROW_OTHER;
+    case FAD_MAX_TO:
+    case FAD_MIN_TO:
+        return fad_is_float(fad_node_dtype(tape, node)) && is_mapped(tape, node, node, n->a, at) ? FAD_ROW_BEST
+                                                                                                 : FAD_ROW_OTHER;
     case FAD_UPDATE_VIEW:
     case FAD_UPDATE_AT:
         return is_mapped(tape, node, node, n->b, at) ? FAD_ROW_PUT : FAD_ROW_OTHER;
@@ -220,7 +226,15 @@ typedef struct {
     const uint8_t *uses;
     component *all;            /* of every node; parent FAD_NODE_NONE: of none */
     uint8_t *counted;          /* nodes that were counted as a beginning, or an end */
+    bool last;
 } choice;
+
+/* Ties of a chain of MINIMUM would not share evenly: where derivatives may still be taken, an extremum stays one. */
+static fad_row_kind kind_of(const fad_tape *tape, uint32_t node, bool last, size_t *at)
+{
+    fad_row_kind kind = fad_row_kind_of(tape, node, at);
+    return kind == FAD_ROW_BEST && !last ? FAD_ROW_OTHER : kind;
+}
 
 static uint32_t find(const choice *c, uint32_t node)
 {
@@ -335,31 +349,32 @@ static bool is_worth_it(const choice *c, uint32_t node)
 }
 
 /* Most traces have no rows. */
-static bool has_candidates(const fad_tape *tape, const uint8_t *uses)
+static bool has_candidates(const fad_tape *tape, const uint8_t *uses, bool last)
 {
     size_t at[FAD_MOST_COLUMNS];
     for (uint32_t i = 0; i < tape->count; i++)
-        if (uses[i] && fad_row_kind_of(tape, i, at) != FAD_ROW_OTHER)
+        if (uses[i] && kind_of(tape, i, last, at) != FAD_ROW_OTHER)
             return true;
     return false;
 }
 
-fad_status fad_choose_rows(const fad_trace *trace, fad_tape *memory, const uint8_t *uses, uint8_t *apart, bool *any)
+fad_status fad_choose_rows(const fad_trace *trace, fad_tape *memory, const uint8_t *uses, bool last, uint8_t *apart,
+                           bool *any)
 {
     const fad_tape *tape = trace->tape;
     size_t at[FAD_MOST_COLUMNS], count = tape->count, bytes = count * (sizeof(component) + 1) + 1;
     fad_status status = FAD_OK;
-    *any = has_candidates(tape, uses);
+    *any = has_candidates(tape, uses, last);
     if (!*any)
         return FAD_OK;
     component *all = fad_resize(memory, NULL, 0, bytes, &status);
     if (!all)
         return status;
-    choice c = {trace, tape, uses, all, (uint8_t *)(all + count)};
+    choice c = {trace, tape, uses, all, (uint8_t *)(all + count), last};
     memset(c.counted, 0, count + 1);
     for (uint32_t i = 0; i < count; i++) {
         all[i] = (component){.parent = FAD_NODE_NONE};
-        fad_row_kind kind = uses[i] ? fad_row_kind_of(tape, i, at) : FAD_ROW_OTHER;
+        fad_row_kind kind = uses[i] ? kind_of(tape, i, last, at) : FAD_ROW_OTHER;
         if (kind != FAD_ROW_OTHER)
             join(&c, i, kind);
     }

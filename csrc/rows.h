@@ -30,6 +30,7 @@ typedef enum {
     FAD_ROW_PUT,       /* a copy of the first operand, with element j of the second at at[j] */
     FAD_ROW_JOIN,      /* operands end to end along an axis */
     FAD_ROW_PRODUCT,   /* of matrices that are small */
+    FAD_ROW_BEST,      /* element j of the operand may become element at[j]: MAX_TO, MIN_TO */
     FAD_ROW_GATHER,    /* element j is at[j] places after one that a constant names for the row, of any operand */
 } fad_row_kind;
 
@@ -40,7 +41,9 @@ size_t fad_strided_offset(const fad_shape *shape, const ptrdiff_t *strides, size
 /* Of element `flat` of `shape`: which element of an operand of shape `own` is broadcast to it. */
 size_t fad_spread_from(const fad_shape *own, const fad_shape *shape, size_t flat);
 
-/* A component of nodes that are worth it: `apart` of every node of the trace (0 or 1). `uses` is from pass.h. */
-fad_status fad_choose_rows(const fad_trace *trace, fad_tape *memory, const uint8_t *uses, uint8_t *apart, bool *any);
+/* A component of nodes that are worth it: `apart` of every node of the trace (0 or 1). `uses` is from pass.h. FAD_ROW_BEST
+ * only where `last`. */
+fad_status fad_choose_rows(const fad_trace *trace, fad_tape *memory, const uint8_t *uses, bool last, uint8_t *apart,
+                           bool *any);
 
 #endif

@@ -377,3 +377,80 @@ def test_joined_outputs_that_decide(x):
     g = fad.compile(f)
     for y in (x, -x, x + 0.1):
         np.testing.assert_allclose(g(y), f(y), rtol=1e-13)
+
+
+# --- extrema of rows -----------------------------------------------------------------------------
+
+
+def nearest(x, c):
+    squares = np.sum(x**2, axis=1)[:, None] + np.sum(c**2, axis=1) - 2.0 * (x @ c.T)
+    return np.sum(np.amin(squares, axis=1))
+
+
+EXTREMA = {
+    "nearest": nearest,
+    "span": lambda x, c: np.sum((np.max(x, axis=1) - np.min(x * x, axis=1)) ** 2),
+    "shares": lambda x, c: np.sum(np.sin(x / np.max(x + 3.0, axis=1, keepdims=True))),
+    "of parts": lambda x, c: np.sum(np.max(np.reshape(x, (-1, 2, 3)), axis=2) * x[:, :2]),
+    "of all of a row": lambda x, c: np.sum(
+        np.cos(np.max(np.reshape(x, (-1, 2, 3)), axis=(1, 2), keepdims=True))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMA)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("rows", [FEWEST, 131, 1000])
+def test_extrema_of_rows(name, dtype, rows, rng):
+    f = EXTREMA[name]
+    gradient = fad.grad(f, argnums=(0, 1))
+    whole, outside = fad.compile(gradient), fad.grad(fad.compile(f), argnums=(0, 1))
+    tolerance = 1e-11 if dtype is np.float64 else 3e-3
+    for ties in (False, True):
+        x, c = rng.normal(size=(rows, 6)).astype(dtype), rng.normal(size=(7, 6)).astype(dtype)
+        if ties:  # of two, three and six
+            x, c = np.round(x), np.round(c)
+            x[7], x[9, :3] = 1.0, 2.0
+            c[[2, 5]] = c[0]
+        expected = gradient(x, c)
+        for found in (whole(x, c), outside(x, c)):
+            for ours, theirs in zip(found, expected, strict=True):
+                assert ours.dtype == dtype
+                np.testing.assert_allclose(ours, theirs, tolerance, tolerance)
+        assert np.isclose(fad.compile(f)(x, c), f(x, c), tolerance)
+
+
+def test_extrema_of_rows_against_differences(rng):
+    x, c = rng.normal(size=(90, 6)), rng.normal(size=(7, 6))
+    for f in EXTREMA.values():
+        found = fad.compile(fad.grad(f))(x, c)
+        for at in ((0, 0), (17, 3), (89, 5)):
+            h = np.zeros_like(x)
+            h[at] = 1e-6
+            np.testing.assert_allclose(
+                found[at], (f(x + h, c) - f(x - h, c)) / 2e-6, rtol=1e-5, atol=1e-7
+            )
+
+
+def test_special_extrema_of_rows():
+    x = np.ones((LANES, 3))
+    x[1], x[2], x[3] = [np.nan, 1, 2], [1, np.nan, np.nan], [np.inf, -np.inf, 0]
+    x[4], x[5], x[6] = [0.0, -0.0, 0.0], [-np.inf] * 3, [np.inf] * 3
+    for extremum in (np.max, np.min):
+        f = lambda x: np.sin(extremum(2.0 * x, axis=1, keepdims=True)) * x  # noqa: B023
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_allclose(fad.compile(f)(x), f(x), 1e-15)
+            total = fad.grad(lambda x: np.sum(f(x)[7:]) + np.sum(f(x)[:1]))  # noqa: B023
+            np.testing.assert_allclose(fad.compile(total)(x), total(x), 1e-14)
+            each = lambda x: np.sum(extremum(2.0 * x, axis=1))  # noqa: B023
+            np.testing.assert_allclose(fad.compile(fad.grad(each))(x), fad.grad(each)(x), 1e-14)
+
+
+def test_extrema_of_a_few_columns_are_chains():
+    """Only where no derivatives follow: ties of three share evenly."""
+    x = np.ones((LANES, 3))
+    f = lambda x: np.sum(np.max(x * x, axis=1, keepdims=True) * x)
+    assert " = max " not in fad.compile(f).program(x).text()
+    assert " = max " in fad.compile(f, strict=True).program(x).text()
+    np.testing.assert_allclose(fad.grad(fad.compile(f))(x), fad.grad(f)(x), 1e-14)
+    assert " = max " not in fad.compile(fad.grad(f)).program(x).text()

@@ -117,3 +117,41 @@ def test_nan_and_inf():
     with np.errstate(invalid="ignore"):
         expected = a.T @ b
     np.testing.assert_array_equal(f(a, b), expected)
+
+
+# --- factors -------------------------------------------------------------------------------------
+
+SCALED = {
+    "left": lambda a, b: (2.0 * a).T @ b,
+    "right": lambda a, b: a.T @ (b * -3.0),
+    "both": lambda a, b: (0.5 * a).T @ (b / 3.0),
+    "a sign": lambda a, b: (-a).T @ b,
+    "signs": lambda a, b: (-a).T @ (-b),
+    "large": lambda a, b: (1e150 * a).T @ (1e150 * b) * 1e-300,
+    "too small together": lambda a, b: (1e-200 * a).T @ (1e-200 * b),
+    "used again": lambda a, b: (2.0 * a).T @ b + np.sum(2.0 * a),
+    "of rows": lambda a, b: (a * np.arange(1.0, 4.0)).T @ b,
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_factors_of_products(name):
+    a, b = drawn((60, 3), (60, 5))
+    f = SCALED[name]
+    np.testing.assert_allclose(fad.compile(f)(a, b), f(a, b), 1e-12, 1e-12)
+    assert np.array_equal(fad.compile(f, strict=True)(a, b), f(a, b))
+    g = lambda a, b: np.sum(np.sin(f(a, b)))
+    for found, expected in zip(
+        fad.grad(fad.compile(g), argnums=(0, 1))(a, b),
+        fad.grad(g, argnums=(0, 1))(a, b),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, 1e-11, 1e-11)
+
+
+def test_factors_move_to_the_smaller_array():
+    a, b = drawn((600, 3), (600, 5))
+    text = fad.compile(lambda a, b: a.T @ (np.sin(b) * 7.0)).program(a, b).text()
+    assert text.index("matmul") < text.index("MUL")
+    text = fad.compile(lambda a, c: a @ (np.sin(c) * 7.0).T).program(a, b[:5, :3]).text()
+    assert text.index("MUL") < text.index("matmul")

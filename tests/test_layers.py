@@ -24,6 +24,7 @@ tape.c:    tape.h try.h
 array.h:   tape.h
 array.c:   array.h
 extrema.c: array.h
+products.c: array.h prefetch.h
 loops.c:   ops.def array.h scalar.h
 try.h:     tape.h
 record.h:  tape.h
@@ -47,7 +48,7 @@ pass_dead.c:     pass.h try.h
 pass_common.c:   pass.h try.h
 pass_fold.c:     pass.h try.h
 pass_sums.c:     pass.h record.h try.h
-pass_products.c: pass.h try.h
+pass_products.c: pass.h record.h try.h
 pass_choices.c:  pass.h try.h
 pass_shapes.c:   pass.h record.h try.h
 pass_views.c:    pass.h record.h update.h try.h

@@ -29,6 +29,13 @@ def columns_too(x, w):
     return np.sum(np.sin(99.0 * y / np.sum(y, axis=1, keepdims=True) / np.mean(y, axis=0)))
 
 
+def sums_over_rows(x, w):
+    """Products whose sums go over the rows: of zeros mostly, and not."""
+    y = x @ w
+    taken = np.where(y == np.max(y, axis=1, keepdims=True), y, 0.0)
+    return np.sum(np.cos(x.T @ taken)) + np.sum(np.sin(x.T @ np.tanh(y)))
+
+
 def shifted(x, w):
     """A row that reads the one after it: not by rows."""
     y = x @ w
@@ -43,6 +50,7 @@ CASES = {
     "softmax of long rows": (softmax, (301, 5), (5, 1300)),
     "normalised": (normalised, (2003, 101), (1, 101)),
     "columns too": (columns_too, (2003, 6), (6, 99)),
+    "sums over rows": (sums_over_rows, (2003, 11), (11, 99)),
     "shifted": (shifted, (2003, 6), (6, 99)),
 }
 
@@ -134,6 +142,38 @@ def test_ties_and_nans_in_a_band(rng):
         theirs = gradient_of(nearest)(points, centroids)
     for x, y in zip(ours[1], theirs[1], strict=True):
         np.testing.assert_allclose(x, y, 1e-12, 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_products_over_the_rows_are_in_the_band(dtype, rng):
+    """With their operands' special values, and in the order that threads do not change."""
+    x, w = (rng.normal(size=shape).astype(dtype) for shape in ((3001, 7), (7, 83)))
+
+    def f(x, w):
+        y = x @ w
+        chosen = np.where(y > 1.8 * np.max(y, axis=1, keepdims=True) - 0.5, y, 0.0)
+        return chosen.T @ x, x.T @ np.exp(y)
+
+    compiled = fad.compile(f)
+    text = compiled.program(x, w).text()
+    band = text[text.index("rows at a time") :]
+    assert band.count(" = matmul ") >= 2
+    tolerance = 1e-10 if dtype is np.float64 else 2e-3
+    before = fad.get_num_threads()
+    for special in (1.0, np.nan, np.inf):
+        x[1234, 3] = special
+        with np.errstate(all="ignore"):
+            expected = f(x, w)
+            found = compiled(x, w)
+            for ours, theirs in zip(found, expected, strict=True):
+                np.testing.assert_allclose(ours, theirs, tolerance, tolerance)
+            try:
+                fad.set_num_threads(3)
+                again = compiled(x, w)
+            finally:
+                fad.set_num_threads(before)
+        for ours, theirs in zip(found, again, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 # --- log sum exp, and shares of a sum ------------------------------------------------------------

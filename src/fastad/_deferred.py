@@ -24,7 +24,7 @@ def run_deferred(recorder, output, nodes):
     recorder.sweeping = True
     try:
         trace = optimised(Trace.of(recorder, nodes, [output], []), False, keep=True)
-        trace = optimised(trace.gradient(0, range(len(nodes))), False)
+        trace = optimised(trace.gradient(0, range(len(nodes))), False, last=True)
         program = trace.lowered(False)
         if SAVED * program.working_bytes > 8 * elements:
             return None

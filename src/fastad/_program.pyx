@@ -31,7 +31,7 @@ cdef int *NUMBERS = [cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_INT64, cnp.NPY_BO
 cdef object ndarray = np.ndarray
 
 
-PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "vectorize")
+PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "vectorize", "last columns")
 
 cdef enum:
     NARROWEST = 8        # scalars that are worth an array
@@ -142,8 +142,8 @@ cdef class Trace:
                     status = fad_pass_simplify(&self.trace, &out.trace, strict)
                 elif number == 2:
                     status = fad_pass_reassociate(&self.trace, &out.trace)
-                elif number == 4:
-                    status = fad_pass_columns(&self.trace, &out.trace)
+                elif number == 4 or number == 6:
+                    status = fad_pass_columns(&self.trace, &out.trace, number == 6)
                 elif number == 5:
                     status = fad_pass_vectorize(&self.trace, &out.trace)
                 else:
@@ -152,7 +152,7 @@ cdef class Trace:
         finally:
             recorder.lend(None)
             recorder.close()
-        return self if name in ("columns", "vectorize") and recorder.tape.count == 0 else out   # nothing to do
+        return self if name in ("columns", "vectorize", "last columns") and recorder.tape.count == 0 else out   # nothing to do
 
     def discard(self, memory):
         """Give what large blocks it has to `memory` (SpareMemory): this trace is not used again."""

@@ -284,9 +284,12 @@ class _Stages:
         if _core.build_info()["debug"]:
             trace.verify()
 
-    def through(self, trace):
-        """The trace after all passes. FASTAD_DUMP=<pass> prints it after each of this name."""
-        return optimised(trace, self.strict, self.show)
+    def through(self, trace, last=True):
+        """The trace after all passes. FASTAD_DUMP=<pass> prints it after each of this name.
+
+        `last`: no derivatives are taken of it.
+        """
+        return optimised(trace, self.strict, self.show, last=last)
 
     def lowered(self, trace):
         """The program of a trace."""
@@ -661,7 +664,7 @@ class _CompiledGradient(Compiled):
         if not _is_scalar(recorded) or recorded.trace.has_rules:
             return super()._trace(arguments, stages)  # which says what is wrong, if anything is
         stages.show("record", recorded.trace)
-        trace = stages.through(recorded.trace)
+        trace = stages.through(recorded.trace, last=False)
         wanted = [k for _, inputs in places for k in inputs]
         trace = trace.gradient(0, wanted, self.with_value)
         stages.show("gradient", trace)
