@@ -31,7 +31,7 @@ cdef int *NUMBERS = [cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_INT64, cnp.NPY_BO
 cdef object ndarray = np.ndarray
 
 
-PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "vectorize")
+PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "vectorize", "again")
 
 cdef enum:
     NARROWEST = 8        # scalars that are worth an array
@@ -146,13 +146,15 @@ cdef class Trace:
                     status = fad_pass_columns(&self.trace, &out.trace)
                 elif number == 5:
                     status = fad_pass_vectorize(&self.trace, &out.trace)
+                elif number == 6:
+                    status = fad_pass_again(&self.trace, &out.trace)
                 else:
                     status = fad_pass_roll(&self.trace, &out.trace, NARROWEST, strict)
             recorder.check(status, name)
         finally:
             recorder.lend(None)
             recorder.close()
-        return self if name in ("columns", "vectorize") and recorder.tape.count == 0 else out   # nothing to do
+        return self if name in ("columns", "vectorize", "again") and recorder.tape.count == 0 else out   # nothing to do
 
     def discard(self, memory):
         """Give what large blocks it has to `memory` (SpareMemory): this trace is not used again."""
@@ -268,9 +270,10 @@ cdef class Trace:
         cdef bytes seen = b"".join([value + bytes((8 - len(value) % 8) % 8) for value in self.seen])
         cdef char *bytes_seen = PyBytes_AS_STRING(seen)
         cdef fad_status status
+        cdef Trace last = self.through("again", strict)
         with nogil:
-            status = fad_lower(&self.trace, bytes_seen, strict, &program.program)
-        (<Recorder>self.recorder).check(status, "lower")
+            status = fad_lower(&last.trace, bytes_seen, strict, &program.program)
+        (<Recorder>last.recorder).check(status, "lower")
         program.prepare()
         return program
 
