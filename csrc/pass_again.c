@@ -16,7 +16,7 @@ enum {
     MOST_NODES = 24,       /* that are copied for one */
     MOST_OPERANDS = 8,     /* of one that is copied */
     SMALL = 1 << 11,       /* bytes of an array that is not worth it, but kept */
-    LEAST = 1 << 22,       /* bytes that need not be kept, together */
+    LEAST = 1 << 23,       /* bytes that need not be kept, together */
 };
 
 #define FOREVER (UINT32_MAX - NEAR)
