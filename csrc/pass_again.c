@@ -16,7 +16,6 @@ enum {
     MOST_NODES = 24,       /* that are copied for one */
     MOST_OPERANDS = 8,     /* of one that is copied */
     SMALL = 1 << 11,       /* bytes of an array that is not worth it, but kept */
-    LEAST = 1 << 23,       /* bytes that need not be kept, together */
 };
 
 #define FOREVER (UINT32_MAX - NEAR)
@@ -71,13 +70,13 @@ static bool is_large(const fad_tape *tape, uint32_t node)
 }
 
 /* Whether there may be something to do: large arrays of more bytes than that. */
-static bool is_worth_a_look(const fad_tape *tape)
+static bool is_worth_a_look(const fad_tape *tape, size_t least)
 {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < tape->count && bytes < LEAST; i++)
+    for (uint32_t i = 0; i < tape->count && bytes <= least; i++)
         if (tape->nodes[i].flags & FAD_IS_ARRAY && is_arithmetic(&tape->nodes[i]) && is_large(tape, i))
             bytes += bytes_of(tape, i);
-    return bytes >= LEAST;
+    return bytes > least;
 }
 
 static uint32_t later(uint32_t x, uint32_t y) { return x > y ? x : y; }
@@ -292,13 +291,13 @@ static fad_status copy_all(again *s)
     return FAD_OK;
 }
 
-fad_status fad_pass_again(const fad_trace *in, fad_trace *out)
+fad_status fad_pass_again(const fad_trace *in, fad_trace *out, size_t least)
 {
     fad_tape *tape = out->tape;
     fad_status status = FAD_OK, ignored = FAD_OK;
     again s = {.in = in, .out = out};
     size_t count = in->tape->count, bytes = (count + 1) * (sizeof *s.all + 2 * sizeof *s.map);
-    if (!is_worth_a_look(in->tape))
+    if (!is_worth_a_look(in->tape, least))
         return FAD_OK;
     s.all = fad_resize(tape, NULL, 0, bytes, &status);
     if (!s.all)
@@ -310,7 +309,7 @@ fad_status fad_pass_again(const fad_trace *in, fad_trace *out)
     note_readings(&s);
     decide(&s);
     decide(&s); /* with what is wanted */
-    if (s.saved >= LEAST)
+    if (s.saved > least)
         status = copy_all(&s);
     fad_resize(tape, s.after, s.after_room * sizeof *s.after, 0, &ignored);
     fad_resize(tape, s.all, bytes, 0, &ignored);

@@ -35,6 +35,7 @@ PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "vectorize",
 
 cdef enum:
     NARROWEST = 8        # scalars that are worth an array
+    KEPT = 1 << 23       # bytes that are rather kept than computed again: what the caches nearly hold
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Traces
@@ -147,7 +148,7 @@ cdef class Trace:
                 elif number == 5:
                     status = fad_pass_vectorize(&self.trace, &out.trace)
                 elif number == 6:
-                    status = fad_pass_again(&self.trace, &out.trace)
+                    status = fad_pass_again(&self.trace, &out.trace, KEPT)
                 else:
                     status = fad_pass_roll(&self.trace, &out.trace, NARROWEST, strict)
             recorder.check(status, name)
@@ -270,7 +271,7 @@ cdef class Trace:
         cdef bytes seen = b"".join([value + bytes((8 - len(value) % 8) % 8) for value in self.seen])
         cdef char *bytes_seen = PyBytes_AS_STRING(seen)
         cdef fad_status status
-        cdef Trace last = self.through("again", strict)
+        cdef Trace last = self if strict else self.through("again", strict)  # strict: the terms of sums are kept
         with nogil:
             status = fad_lower(&last.trace, bytes_seen, strict, &program.program)
         (<Recorder>last.recorder).check(status, "lower")
