@@ -98,17 +98,22 @@ static const fad_turn *end_turns(fad_crew *crew, const fad_turn *turn, int count
     return turn;
 }
 
-/* An instruction that is nothing but a call of its loop. */
-static inline void run_ready(const machine *m, const fad_ready *r, size_t strip_bytes, uint64_t start, ptrdiff_t n)
+/* The instructions from `r` on that are nothing but calls of their loops; gives the first that is more. Apart from all
+ * else, so that what it needs is in registers. */
+static const fad_ready *run_ready(const machine *m, const fad_ready *r, const fad_ready *end, size_t strip_bytes,
+                                  uint64_t start, ptrdiff_t n)
 {
-    char *data[4];
+    char *const *bases = m->bases, *strips = m->strips, *data[4];
     ptrdiff_t steps[4];
-    for (int k = 0; k < r->count; k++) {
-        uint64_t base = r->places[k] >> FAD_OFFSET_BITS, at = r->places[k] & ((UINT64_C(1) << FAD_OFFSET_BITS) - 1);
-        steps[k] = r->steps[k];
-        data[k] = base == FAD_BASE_OF_STRIPS ? m->strips + at * strip_bytes : m->bases[base] + at + start * r->steps[k];
+    for (; r < end && r->count; r++) {
+        for (int k = 0; k < r->count; k++) {
+            uint64_t base = r->places[k] >> FAD_OFFSET_BITS, at = r->places[k] & ((UINT64_C(1) << FAD_OFFSET_BITS) - 1);
+            steps[k] = r->steps[k];
+            data[k] = base == FAD_BASE_OF_STRIPS ? strips + at * strip_bytes : bases[base] + at + start * r->steps[k];
+        }
+        r->loop(data, &n, steps, r->data);
     }
-    r->loop(data, &n, steps, r->data);
+    return r;
 }
 
 fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count)
@@ -121,13 +126,17 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
     const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
     fad_sum *sum = (fad_sum *)(void *)m->room;
     for (; i < end; i++, bound++, columns++) {
+        if (bound->count && !turn) {
+            const fad_ready *next = run_ready(m, bound, bound + (end - i), strip_bytes, start, (ptrdiff_t)count);
+            i += next - bound;
+            columns += next - bound;
+            bound = next;
+            if (i == end)
+                break;
+        }
         int together = *columns;
         if (turn && !begin_turns(crew, turn, together, strip))
             return FAD_BAD_OPERAND;
-        if (bound->count && !turn) {
-            run_ready(m, bound, strip_bytes, start, (ptrdiff_t)count);
-            continue;
-        }
         if (together > 1) {
             fad_status status = fad_run_columns(m, step, i, together, start, count);
             if (status != FAD_OK)

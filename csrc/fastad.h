@@ -45,6 +45,10 @@ fad_status fad_pass_reassociate(const fad_trace *in, fad_trace *out);
  * out->tape stays empty. `last`: no derivatives are taken of it afterwards, so that extrema of rows may be taken apart. */
 fad_status fad_pass_columns(const fad_trace *in, fad_trace *out, bool last);
 
+/* The last one, of what is lowered and not differentiated any more: arrays that are read long after they were made are
+ * computed again where they are read, where that is cheap. Where no more than `least` bytes need not be kept, out->tape stays empty. */
+fad_status fad_pass_again(const fad_trace *in, fad_trace *out, size_t least);
+
 /* Scalar nodes that do the same thing to other operands, at least `min_width` of them, become one array node. Unless
  * `strict`, the operands of an n-ary sum may be added in another order. */
 fad_status fad_pass_roll(const fad_trace *in, fad_trace *out, size_t min_width, bool strict);

@@ -751,6 +751,8 @@ static fad_status lower_in_region(fad_lowering *l, uint32_t node)
     size_t n = fad_lower_shape(l, node)->size;
     uint32_t p, stage = earliest(l, node);
     uint16_t op = l->tape->nodes[node].op;
+    if (l->trace->after && l->trace->after[node] != FAD_NODE_NONE)
+        stage = later(stage, l->stage[l->root[l->trace->after[node]]]);
     for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
         bool anywhere = op == FAD_GATHER && k == 0;
         if (anywhere)

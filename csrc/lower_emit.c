@@ -590,6 +590,16 @@ static bool is_in_place(const fad_emitter *e, const fad_item *item, fad_window w
                l->output_at[item->node] + (uint64_t)w.offset;
 }
 
+/* A number to a place in memory is a call like others: a walk over one element costs more than its value. */
+static fad_status emit_number(fad_emitter *e, const fad_argument *from, fad_argument to)
+{
+    fad_instruction i = {.code = FAD_DO_OP, .dtype = FAD_F64, .count = 2, .op = FAD_POS};
+    i.arguments[0] = *from;
+    i.arguments[1] = to;
+    i.arguments[1].place = FAD_AT_MEMORY;
+    return add_instruction(e, &i);
+}
+
 static fad_status emit_store(fad_emitter *e, uint32_t *at)
 {
     fad_lowering *l = e->l;
@@ -611,6 +621,9 @@ static fad_status emit_store(fad_emitter *e, uint32_t *at)
         i.limit = fad_lower_shape(l, item->node)->size;
         TRY(operand(e, item->indices, shape, FAD_I64, &i.arguments[1]));
         TRY(operand(e, item->source, shape, dtype, &i.arguments[2]));
+    } else if (item->code == FAD_DO_STORE && shape->size == 1 && dtype == FAD_F64) {
+        TRY(gathered_operand(e, item, dtype, &i.arguments[1], at));
+        return emit_number(e, &i.arguments[1], i.arguments[0]);
     } else {
         TRY(new_affine(e, shape, w.strides, fad_itemsize(dtype), &i.affine));
         TRY(gathered_operand(e, item, dtype, &i.arguments[1], at));
@@ -860,6 +873,25 @@ static fad_status emit_call(fad_emitter *e, uint32_t node)
     return fad_emit_push(e, &e->steps, &step);
 }
 
+/* The zero of a margin of one element: one more instruction where the step before is for one element too. */
+static fad_status emit_zero_number(fad_emitter *e, const fad_argument *to)
+{
+    fad_step *last = e->steps.count ? (fad_step *)e->steps.data + e->steps.count - 1 : NULL;
+    if (!last || last->kind != FAD_STEP_REGION || last->n != 1 || last->first + (size_t)last->count != e->instructions.count) {
+        fad_step step = {.kind = FAD_STEP_REGION, .first = (uint32_t)e->instructions.count, .n = 1, .strip = strip_length(0)};
+        TRY(fad_emit_push(e, &e->steps, &step));
+        last = (fad_step *)e->steps.data + e->steps.count - 1;
+    }
+    if (!e->has_zero) {
+        const double zero = 0;
+        TRY(fad_emit_constant(e, &zero, sizeof zero, &e->zero));
+        e->has_zero = true;
+    }
+    fad_argument from = {FAD_AT_FIXED, FAD_F64, 0, FAD_IN_CONSTANTS, e->zero};
+    last->count++;
+    return emit_number(e, &from, *to);
+}
+
 static fad_status emit_zero(fad_emitter *e, const fad_item *item)
 {
     size_t size = fad_itemsize(fad_lower_dtype(e->l, item->node));
@@ -867,6 +899,8 @@ static fad_status emit_zero(fad_emitter *e, const fad_item *item)
     uint32_t root = e->l->root[item->node];
     TRY(fad_emit_make_room(e, root));
     step.arguments[0] = fad_emit_memory(e, root, fad_lower_window(e->l, item->node).offset + (ptrdiff_t)item->window);
+    if (step.n == sizeof(double) && fad_lower_dtype(e->l, item->node) == FAD_F64 && e->l->margin[root] != FAD_NO_INDEX)
+        return emit_zero_number(e, &step.arguments[0]);
     return fad_emit_push(e, &e->steps, &step);
 }
 

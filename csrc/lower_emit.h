@@ -36,6 +36,8 @@ typedef struct {
     uint64_t top;              /* of the workspace */
     uint64_t largest, held;    /* bytes: of the largest array that a region computes; of small ones that are kept */
     uint64_t partial;          /* where the partial sum at hand is */
+    uint64_t zero;             /* where the constants hold 0.0, if they do: */
+    bool has_zero;
     fad_free_block *scalars_free, *blocks_free[FAD_SIZE_CLASSES], *spare_blocks;
     fad_records steps, instructions, scalars, repeats, groups, places, affines, numbers, guards, calls, call_arguments, call_forms,
         constants, scalar_constants;

@@ -34,6 +34,7 @@ fad_status fad_trace_begin(fad_trace *trace, fad_tape *tape, const fad_trace *li
 {
     *trace = *like;
     trace->tape = tape;
+    trace->after = NULL;
     tape->dry = true;
     TRY(new_list(tape, like->input_count, &trace->inputs));
     TRY(new_list(tape, like->output_count, &trace->outputs));

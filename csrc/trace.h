@@ -13,6 +13,7 @@ typedef struct {
     uint32_t *inputs;   /* VARIABLE nodes, one for each input */
     uint32_t *outputs;
     uint32_t *guards;   /* nodes whose values decided which path was recorded, in the order they were asked for */
+    uint32_t *after;    /* of each node: one before it that it is not computed before, or FAD_NODE_NONE; NULL: of none */
 } fad_trace;
 
 /* Makes an empty trace on a fresh dry tape with the same inputs as `like`, and room for as many outputs and guards.

@@ -384,6 +384,7 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_pass_reassociate(const fad_trace *given, fad_trace *out)
     fad_status fad_pass_vectorize(const fad_trace *given, fad_trace *out)
     fad_status fad_pass_columns(const fad_trace *given, fad_trace *out, bint last)
+    fad_status fad_pass_again(const fad_trace *given, fad_trace *out, size_t least)
     fad_status fad_pass_roll(const fad_trace *given, fad_trace *out, size_t min_width, bint strict)
     fad_status fad_pass_simplify(const fad_trace *given, fad_trace *out, bint strict)
     void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status)

@@ -31,10 +31,21 @@ cdef int *NUMBERS = [cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_INT64, cnp.NPY_BO
 cdef object ndarray = np.ndarray
 
 
-PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "vectorize", "last columns")
+PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "last columns", "vectorize", "again")
+
+cdef enum:  # in the order of their names
+    DEAD
+    SIMPLIFY
+    REASSOCIATE
+    ROLL
+    COLUMNS
+    LAST_COLUMNS
+    VECTORIZE
+    AGAIN
 
 cdef enum:
     NARROWEST = 8        # scalars that are worth an array
+    KEPT = 1 << 23       # bytes that are rather kept than computed again: what the caches nearly hold
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Traces
@@ -136,23 +147,26 @@ cdef class Trace:
         try:
             out.trace.tape = recorder.tape
             with nogil:
-                if number == 0:
+                if number == DEAD:
                     status = fad_pass_dead(&self.trace, &out.trace, strict)
-                elif number == 1:
+                elif number == SIMPLIFY:
                     status = fad_pass_simplify(&self.trace, &out.trace, strict)
-                elif number == 2:
+                elif number == REASSOCIATE:
                     status = fad_pass_reassociate(&self.trace, &out.trace)
-                elif number == 4 or number == 6:
-                    status = fad_pass_columns(&self.trace, &out.trace, number == 6)
-                elif number == 5:
+                elif number == COLUMNS or number == LAST_COLUMNS:
+                    status = fad_pass_columns(&self.trace, &out.trace, number == LAST_COLUMNS)
+                elif number == VECTORIZE:
                     status = fad_pass_vectorize(&self.trace, &out.trace)
+                elif number == AGAIN:
+                    status = fad_pass_again(&self.trace, &out.trace, KEPT)
                 else:
                     status = fad_pass_roll(&self.trace, &out.trace, NARROWEST, strict)
             recorder.check(status, name)
         finally:
             recorder.lend(None)
             recorder.close()
-        return self if name in ("columns", "vectorize", "last columns") and recorder.tape.count == 0 else out   # nothing to do
+        may_be_idle = number in (COLUMNS, LAST_COLUMNS, VECTORIZE, AGAIN)
+        return self if may_be_idle and recorder.tape.count == 0 else out
 
     def discard(self, memory):
         """Give what large blocks it has to `memory` (SpareMemory): this trace is not used again."""
@@ -268,9 +282,10 @@ cdef class Trace:
         cdef bytes seen = b"".join([value + bytes((8 - len(value) % 8) % 8) for value in self.seen])
         cdef char *bytes_seen = PyBytes_AS_STRING(seen)
         cdef fad_status status
+        cdef Trace last = self if strict else self.through("again", strict)  # strict: the terms of sums are kept
         with nogil:
-            status = fad_lower(&self.trace, bytes_seen, strict, &program.program)
-        (<Recorder>self.recorder).check(status, "lower")
+            status = fad_lower(&last.trace, bytes_seen, strict, &program.program)
+        (<Recorder>last.recorder).check(status, "lower")
         program.prepare()
         return program
 

@@ -499,6 +499,118 @@ static void test_every_allocation_fails_once(void)
     printf("%ld allocations failed, one at a time\n", failed);
 }
 
+/* --- computed again where it is read late --- */
+
+enum { TURNS = 40, WIDTH = 301 };
+
+/* y before it, with 1 in the first place. */
+static uint32_t shifted(recording *r, uint32_t y, uint32_t one)
+{
+    fad_tape *t = r->trace.tape;
+    const ptrdiff_t start = 0, step = 1, dim = WIDTH - 1;
+    const int source = 0;
+    uint32_t side = 0, parts[2] = {one, 0}, out = 0;
+    DO(fad_make_view(t, fad_node_shape(t, y), 1, &dim, &start, &step, &source, &side));
+    DO(fad_record_view(t, y, side, &parts[1]));
+    DO(fad_record_concatenate(t, 2, parts, 0, &out));
+    return out;
+}
+
+/* Steps of three stages, and the gradient of the sum of the last squares. `curved`: the stages are not linear. */
+static void record_stages(recording *r, bool curved)
+{
+    double values[WIDTH], unit = 1;
+    const ptrdiff_t dim = WIDTH, single = 1;
+    begin(r);
+    fad_tape *t = r->trace.tape;
+    for (int i = 0; i < WIDTH; i++)
+        values[i] = i == 7 ? -0.0 : sin(i);
+    uint32_t x = array(t, FAD_VARIABLE, shape_of(t, 1, &dim), values), y = bin(t, FAD_MUL, x, number(t, 0.3)), total = 0;
+    uint32_t one = array(t, FAD_CONSTANT, shape_of(t, 1, &single), &unit);
+    input(r, x);
+    for (int k = 0; k < TURNS; k++) {
+        uint32_t first = y;
+        for (int stage = 0; stage < 3; stage++) {
+            uint32_t rate = bin(t, FAD_MUL, x, shifted(r, y, one));
+            rate = curved ? bin(t, FAD_MUL, rate, y) : rate;
+            y = bin(t, FAD_ADD, first, bin(t, FAD_MUL, rate, number(t, 0.01 * (stage + 1))));
+        }
+        if (k == TURNS / 2)
+            output(r, y);
+    }
+    DO(fad_record_sum_to(t, bin(t, FAD_MUL, y, y), shape_of(t, 0, NULL), &total));
+    append_gradient(r, total);
+    output(r, total);
+}
+
+static bool same_outputs(const recording *r, const fad_program *p, const fad_program *q)
+{
+    memory m, n;
+    size_t failed;
+    bool same = true;
+    allocate(&m, p);
+    allocate(&n, q);
+    fill_inputs(&m, p, r);
+    fill_inputs(&n, q, r);
+    DO(run_program(p, &m, &failed));
+    DO(run_program(q, &n, &failed));
+    for (size_t i = 0; i < p->output_count; i++)
+        same = same && memcmp(m.outputs[i], n.outputs[i], p->outputs[i].bytes) == 0;
+    deallocate(&m, p);
+    deallocate(&n, q);
+    return same;
+}
+
+/* The pass with one allocation after the other failing: how many there are. */
+static long fail_again(const recording *r)
+{
+    long n = 0;
+    for (bool failed = true; failed && failures == 0;) {
+        counter c = {.failing_in = ++n};
+        fad_allocator failing = {counting, &c};
+        fad_trace out = {.tape = NULL};
+        fad_status status = fad_tape_create(&out.tape, &failing, &loops, 0);
+        if (status == FAD_OK) {
+            status = fad_pass_again(&r->trace, &out, 0);
+            fad_tape_destroy(out.tape);
+        }
+        failed = status != FAD_OK;
+        EXPECT(status == FAD_OK || status == FAD_NO_MEMORY);
+        EXPECT(c.blocks == 0);
+    }
+    return n - 1;
+}
+
+static void test_again(void)
+{
+    for (int k = 0; k < 4; k++) {
+        recording r;
+        bool strict = k % 2;
+        fad_program *p = NULL, *q = NULL;
+        fad_trace out = {.tape = new_tape()}, none = {.tape = new_tape()};
+        size_t bad;
+        const char *reason;
+        record_stages(&r, k / 2);
+        DO(lower(&r, strict, &p));
+        DO(fad_pass_again(&r.trace, &out, 0));
+        DO(fad_pass_again(&r.trace, &none, SIZE_MAX));
+        EXPECT(none.tape->count == 0);
+        EXPECT(fad_verify(out.tape, &bad, &reason));
+        EXPECT(out.tape->count > r.trace.tape->count && out.after);
+        DO(fad_lower(&out, "", strict, &q));
+        expect_verified(q, "again", (uint64_t)k);
+        EXPECT(strict || q->workspace_bytes < p->workspace_bytes / 3 * 2); /* strict: the terms of the sum are kept */
+        check_run(&r, q, strict ? 0 : 1e-12, "again", (uint64_t)k);
+        EXPECT(!strict || same_outputs(&r, p, q));
+        EXPECT(fail_again(&r) > 3);
+        fad_program_destroy(p);
+        fad_program_destroy(q);
+        fad_tape_destroy(out.tape);
+        fad_tape_destroy(none.tape);
+        end(&r);
+    }
+}
+
 int main(void)
 {
     fad_default_loops(&loops);
@@ -509,6 +621,7 @@ int main(void)
     test_truncated_files();
     test_columns();
     test_gathered_columns();
+    test_again();
     test_every_allocation_fails_once();
     return finish();
 }

@@ -67,7 +67,7 @@ typedef struct {
 static inline void begin(recording *r)
 {
     memset(r, 0, sizeof *r);
-    r->trace = (fad_trace){new_tape(), 0, 0, 0, r->inputs, r->outputs, r->guards};
+    r->trace = (fad_trace){.tape = new_tape(), .inputs = r->inputs, .outputs = r->outputs, .guards = r->guards};
 }
 
 static inline void end(recording *r) { fad_tape_destroy(r->trace.tape); }

@@ -1,0 +1,150 @@
+"""What a gradient reads long after it was made is computed again, where that is cheap."""
+
+import numpy as np
+import pytest
+
+import fastad as fad
+
+rng = np.random.default_rng(41)
+TURNS, N = 60, 6007  # enough that more than 8 MiB need not be kept; no multiple of a strip
+ONE = np.ones(1)
+
+
+def before(y):
+    return np.concatenate((ONE.astype(y.dtype), y[:-1]))
+
+
+def stages(rate):
+    def f(x):
+        y, h = 0.3 * x, 0.5 / TURNS
+        for _ in range(TURNS):
+            a = rate(x, y)
+            b = rate(x, y + 0.5 * h * a)
+            c = rate(x, y + 0.5 * h * b)
+            d = rate(x, y + h * c)
+            y = y + h / 6.0 * (a + 2.0 * b + 2.0 * c + d)
+        return np.sum(y * y)
+
+    return f
+
+
+def linear(x, y):
+    return x * before(y)
+
+
+def curved(x, y):
+    return x * (before(y) - y) * y
+
+
+def bounded(x, y):
+    return np.tanh(before(y)) * x  # not cheap: it is kept
+
+
+def with_middle(x):
+    """A stage is an output too, and another is read once more at the end."""
+    y, kept = 0.3 * x, []
+    for _ in range(TURNS):
+        a = x * before(y)
+        kept.append(y + 0.01 * a)
+        y = y + 0.01 * (x * before(kept[-1]))
+    return np.sum(y * y * kept[3]) + np.sum(kept[TURNS // 2])
+
+
+FUNCTIONS = {
+    "linear": stages(linear),
+    "curved": stages(curved),
+    "bounded": stages(bounded),
+    "with_middle": with_middle,
+}
+
+
+def compiled(f, strict=False):
+    return fad.compile(fad.value_and_grad(f), strict=strict)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_as_recorded(name, strict):
+    f, x = FUNCTIONS[name], rng.uniform(-1.0, 1.0, N)
+    g = compiled(f, strict)
+    g.program(x).verify()
+    value, gradient = g(x)
+    expected, slope = fad.value_and_grad(f)(x)
+    np.testing.assert_allclose(value, expected, rtol=1e-11)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_against_the_value(name):
+    f, x, d = FUNCTIONS[name], rng.uniform(-1.0, 1.0, N), rng.uniform(-1.0, 1.0, N)
+    h = 1e-6
+    slope = compiled(f)(x)[1] @ d
+    np.testing.assert_allclose(slope, (f(x + h * d) - f(x - h * d)) / (2 * h), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "arrays"), [("linear", 2), ("curved", 4)])
+def test_less_memory(name, arrays):
+    """A state of a step is kept, its other stages and what is made of them are not."""
+    x = rng.uniform(-1.0, 1.0, N)
+    assert compiled(FUNCTIONS[name]).program(x).nbytes < arrays * TURNS * x.nbytes
+    x = x[:400]  # little enough to be kept
+    assert compiled(FUNCTIONS[name]).program(x).nbytes > 2 * arrays * TURNS * x.nbytes
+
+
+def test_float32():
+    x = rng.uniform(-1.0, 1.0, 2 * N).astype(np.float32)
+    g = compiled(FUNCTIONS["linear"])
+    g.program(x).verify()
+    expected = fad.grad(FUNCTIONS["linear"])(x.astype(float))
+    np.testing.assert_allclose(g(x)[1], expected, rtol=1e-3, atol=1e-4)
+    assert g.program(x).nbytes < 0.75 * 4 * TURNS * x.nbytes
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 0.0, -0.0])
+def test_special_values(special):
+    f, x = FUNCTIONS["curved"], rng.uniform(-1.0, 1.0, N)
+    x[[1000, 1001, N - 1]] = special
+    with np.errstate(all="ignore"):
+        expected = fad.grad(f)(x)
+        found = compiled(f)(x)[1]
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
+    finite = np.isfinite(expected)
+    np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-10, atol=1e-13)
+
+
+def test_guards():
+    """A value that decides about a branch is the recording's, whatever is copied."""
+
+    def f(x):
+        y = 0.3 * x
+        for k in range(TURNS):
+            y = y + 0.01 * x * before(y + 0.01 * x * before(y))
+            if k == TURNS // 2 and y[5] > 0.0:
+                y = 2.0 * y
+        return np.sum(y * y)
+
+    g, x = compiled(f), rng.uniform(0.1, 1.0, N)
+    for sign in (1.0, -1.0, 1.0):
+        np.testing.assert_allclose(g(sign * x)[1], fad.grad(f)(sign * x), rtol=1e-10, atol=1e-13)
+
+
+def test_saved_and_loaded(tmp_path):
+    x = rng.uniform(-1.0, 1.0, N)
+    program = compiled(FUNCTIONS["linear"]).program(x)
+    program.save(tmp_path / "again")
+    loaded = fad.Program.load(tmp_path / "again")
+    assert loaded.text() == program.text()
+    for found, expected in zip(loaded(x), program(x), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_threads_give_the_same_bits():
+    g, x = compiled(FUNCTIONS["linear"]), rng.uniform(-1.0, 1.0, 60_001)
+    alone, threads = g(x), fad.get_num_threads()
+    try:
+        fad.set_num_threads(3)
+        together = g(x)
+    finally:
+        fad.set_num_threads(threads)
+    for found, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(found, expected)
