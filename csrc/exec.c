@@ -126,10 +126,11 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
     const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
     fad_sum *sum = (fad_sum *)(void *)m->room;
     for (; i < end; i++, bound++, columns++) {
-        if (bound->count && !turn) {
+        if (bound->count) {
             const fad_ready *next = run_ready(m, bound, bound + (end - i), strip_bytes, start, (ptrdiff_t)count);
             i += next - bound;
             columns += next - bound;
+            turn = turn ? turn + (next - bound) : NULL;
             bound = next;
             if (i == end)
                 break;

@@ -56,7 +56,7 @@ typedef struct {
     void *data;
     uint64_t places[4];     /* base in the upper 16 bits (FAD_BASE_OF_STRIPS: a strip), and offset, or number of the strip */
     uint8_t steps[4];       /* bytes from element to element */
-    uint8_t count;          /* arguments; 0: not only a call */
+    uint8_t count;          /* arguments; 0: not only a call, or the first or last of turns */
     uint8_t unused[3];
 } fad_ready;
 

@@ -222,6 +222,9 @@ fad_status fad_program_turns(fad_program *p, uint64_t least_work)
         memset(p->turns, 0, p->instruction_count * sizeof *p->turns);
         for (size_t i = 0; i < p->step_count; i++)
             p->together[i] = is_wide(&p->steps[i], least_work) && may_run_together(p, &p->steps[i], &r);
+        for (size_t i = 0; i < p->instruction_count; i++)
+            if (p->turns[i].awaits || p->turns[i].ends)
+                p->bound[i].count = 0;
     }
     deallocate(p, r.all, bytes);
     deallocate(p, r.group, group_bytes);
