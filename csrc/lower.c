@@ -746,13 +746,22 @@ static fad_status lower_scalar(fad_lowering *l, uint32_t node)
     return add_item(l, l->region[node], &item);
 }
 
+/* Stage before which `node` waits, as the trace says. What guards are computed by waits only for what is, too. */
+static uint32_t awaited(const fad_lowering *l, uint32_t node)
+{
+    uint32_t after = l->trace->after ? l->trace->after[node] : FAD_NODE_NONE;
+    if (after == FAD_NODE_NONE || l->root[after] == FAD_NO_INDEX)
+        return 0;
+    if (l->absorbed[after] != FAD_NO_INDEX) /* it has no memory: what it adds */
+        after = l->tape->nodes[after].a;
+    return l->stage[l->root[after]];
+}
+
 static fad_status lower_in_region(fad_lowering *l, uint32_t node)
 {
     size_t n = fad_lower_shape(l, node)->size;
-    uint32_t p, stage = earliest(l, node);
+    uint32_t p, stage = later(earliest(l, node), awaited(l, node));
     uint16_t op = l->tape->nodes[node].op;
-    if (l->trace->after && l->trace->after[node] != FAD_NODE_NONE)
-        stage = later(stage, l->stage[l->root[l->trace->after[node]]]);
     for (size_t k = 0; (p = fad_parent(l->tape, node, k)) != FAD_NODE_NONE; k++) {
         bool anywhere = op == FAD_GATHER && k == 0;
         if (anywhere)

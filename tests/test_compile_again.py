@@ -128,6 +128,50 @@ def test_guards():
         np.testing.assert_allclose(g(sign * x)[1], fad.grad(f)(sign * x), rtol=1e-10, atol=1e-13)
 
 
+def stages_of_late_readings(x):
+    y, states = 0.3 * x, []
+    for _ in range(TURNS):
+        a = y + 0.01 * (x * before(y))
+        b = y - 0.02 * (x * before(a))
+        c = y + 0.03 * (x * before(b))
+        states.append((c, b, a, y))
+        y = y + 0.01 * (x * before(c))
+    return y, [stage for state in reversed(states) for stage in state]
+
+
+def test_a_guard_and_another_read_the_same_copy():
+    """The copy waits for an operand of its first reader, which no guard needs: not for a guard."""
+
+    def f(x):
+        y, late = stages_of_late_readings(x)
+        plain = decides = y
+        for i, stage in enumerate(late):
+            plain = before(plain) * stage + 0.1
+            decides = before(decides) * 0.9
+            if i == 50 and np.sum(decides * stage) > 0.0:
+                plain = -plain
+        return np.sum(plain * plain * plain)
+
+    g, x = fad.compile(f), rng.uniform(0.1, 1.0, 2 * N)
+    for sign in (1.0, -1.0, 1.0):
+        np.testing.assert_allclose(g(sign * x), f(sign * x), rtol=1e-11)
+
+
+def test_a_copy_that_waits_for_what_a_sum_absorbs():
+    """Its reader is late + EMBED(...), without memory of its own: it waits for what is embedded."""
+
+    def f(x):
+        y, late = stages_of_late_readings(x)
+        for stage in late:
+            w = before(y) * x
+            y = stage + fad.grad(lambda s, w=w: np.sum(s[1:] * w[1:]))(w)
+        return np.sum(y * y)
+
+    g, x = fad.compile(f), rng.uniform(-1.0, 1.0, 2 * N)
+    np.testing.assert_allclose(g(x), f(x), rtol=1e-11)
+    assert g.program(x).nbytes < 3 * TURNS * x.nbytes
+
+
 def test_saved_and_loaded(tmp_path):
     x = rng.uniform(-1.0, 1.0, N)
     program = compiled(FUNCTIONS["linear"]).program(x)
