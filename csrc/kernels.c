@@ -105,13 +105,19 @@ KERNEL(sub_zmul_f32, float, x == 0 ? z : z - x * y)
     FAD_SIMD static void NAME(char **args, const ptrdiff_t *count, const ptrdiff_t *steps, void *data) \
     {                                                                                                  \
         (void)data;                                                                                    \
-        const ptrdiff_t n = *count, step = steps[0] != 0;                                              \
+        const ptrdiff_t n = *count;                                                                    \
         double *out = (double *)args[1];                                                               \
         const double *xs = (const double *)args[0];                                                    \
-        _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                         \
-        {                                                                                              \
-            const double x = xs[i * step];                                                             \
-            out[i] = VALUE;                                                                            \
+        if (steps[0]) {                                                                                \
+            _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
+            {                                                                                          \
+                const double x = xs[i];                                                                \
+                out[i] = VALUE;                                                                        \
+            }                                                                                          \
+        } else {                                                                                       \
+            const double x = *xs, value = VALUE;                                                       \
+            for (ptrdiff_t i = 0; i < n; i++)                                                          \
+                out[i] = value;                                                                        \
         }                                                                                              \
     }
 #define ARITHMETIC_1 UNARY
