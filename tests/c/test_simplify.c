@@ -58,7 +58,7 @@ static void test_det(int ell)
 {
     fad_tape *t = new_tape();
     uint32_t a[100], y;
-    fad_trace in = {t, (size_t)(ell * ell), 1, 0, a, &y, NULL};
+    fad_trace in = {.tape = t, .input_count = (size_t)(ell * ell), .output_count = 1, .inputs = a, .outputs = &y};
     for (int i = 0; i < ell * ell; i++)
         a[i] = scalar(t, sin(i + 1.0));
     y = det(t, a, ell, 0, (1u << ell) - 1);
