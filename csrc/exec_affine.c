@@ -80,7 +80,6 @@ COPY(store_8, int64_t, at, step, run, run_step)
 COPY(store_4, int32_t, at, step, run, run_step)
 COPY(store_1, uint8_t, at, step, run, run_step)
 
-/* Sums keep partial sums: in fixed order, and good to a few units for as many elements as a strip has. */
 /* One after the other, as they are recorded: under strict always. */
 #define ADD_EACH(NAME, T)                                                                                 \
     static void add_each_##NAME(char *at, ptrdiff_t step, char *run, ptrdiff_t run_step, ptrdiff_t count) \
@@ -91,6 +90,7 @@ COPY(store_1, uint8_t, at, step, run, run_step)
 ADD_EACH(f64, double)
 ADD_EACH(f32, float)
 
+/* Sums keep partial sums: in fixed order, and good to a few units for as many elements as a strip has. */
 #define ADD_RUN(NAME, T)                                                                                  \
     FAD_SIMD static T sum_##NAME(const T *x, ptrdiff_t count)                                             \
     {                                                                                                     \

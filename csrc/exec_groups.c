@@ -8,11 +8,6 @@ enum { CHUNK = 256 };
 /* No operand is among the results. */
 typedef void (*group_loop)(const double *w, const uint32_t *a, size_t n, double *restrict to);
 
-#define MUL_ADD(x, y, z) ((x) * (y) + (z))
-#define MUL_SUB(x, y, z) ((x) * (y) - (z))
-#define SUB_MUL(x, y, z) ((z) - (x) * (y))
-#define ZMUL_ADD(x, y, z) ((x) == 0 ? (z) : (x) * (y) + (z))
-
 #define LOOP(NAME, VALUE)                                                                      \
     static void NAME##_group(const double *w, const uint32_t *a, size_t n, double *restrict to) \
     {                                                                                          \

@@ -80,10 +80,6 @@ NAME##_##CHAINED:                       \
     CODE(NAME, 0, NAME(AT(0), AT(1))) CODE(NAME, 1, NAME(v, AT(1))) \
     CODE(NAME, 2, NAME(AT(0), v)) CODE(NAME, 3, NAME(v, v))
 #define CODE_3(NAME) CODE(NAME, 0, NAME(AT(0), AT(1), AT(2)))
-#define MUL_ADD(x, y, z) ((x) * (y) + (z))
-#define MUL_SUB(x, y, z) ((x) * (y) - (z))
-#define SUB_MUL(x, y, z) ((z) - (x) * (y))
-#define ZMUL_ADD(x, y, z) ((x) == 0 ? (z) : (x) * (y) + (z))
 #define CODE_FUSED(NAME)                                                          \
     CODE(NAME, 0, NAME(AT(0), AT(1), AT(2))) CODE(NAME, 1, NAME(v, AT(1), AT(2))) \
     CODE(NAME, 2, NAME(AT(0), v, AT(2))) CODE(NAME, 3, NAME(v, v, AT(2)))         \

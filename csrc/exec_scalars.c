@@ -59,16 +59,16 @@ to_bool: {
     NEXT;
 }
 mul_add:
-    w[i->to] = w[i->a] * w[i->b] + w[i->c];
+    w[i->to] = MUL_ADD(w[i->a], w[i->b], w[i->c]);
     NEXT;
 mul_sub:
-    w[i->to] = w[i->a] * w[i->b] - w[i->c];
+    w[i->to] = MUL_SUB(w[i->a], w[i->b], w[i->c]);
     NEXT;
 sub_mul:
-    w[i->to] = w[i->c] - w[i->a] * w[i->b];
+    w[i->to] = SUB_MUL(w[i->a], w[i->b], w[i->c]);
     NEXT;
 zmul_add:
-    w[i->to] = w[i->a] == 0 ? w[i->c] : w[i->a] * w[i->b] + w[i->c];
+    w[i->to] = ZMUL_ADD(w[i->a], w[i->b], w[i->c]);
     NEXT;
 }
 #pragma GCC diagnostic pop

@@ -85,6 +85,13 @@ static inline double fad_spacing(double x)
 #undef UNPACK_2
 #undef UNPACK_3
 
+/* --- products with a third number, as scalar instructions of programs have them --- */
+
+#define MUL_ADD(x, y, z)  ((x) * (y) + (z))
+#define MUL_SUB(x, y, z)  ((x) * (y) - (z))
+#define SUB_MUL(x, y, z)  ((z) - (x) * (y))
+#define ZMUL_ADD(x, y, z) ((x) == 0 ? (z) : (x) * (y) + (z))
+
 /* --- every row's partials as functions of the operands and the value --- */
 
 #define K(c)  ((double)(c))
