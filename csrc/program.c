@@ -1,23 +1,21 @@
 /* program.c: a program's inner loops and its end. */
 #include "kernels.h"
 
-static size_t first_free(const fad_program *p)
+/* The steps before this one are what guards are computed by. */
+static size_t after_guards(const fad_program *p)
 {
-    size_t first = 0;
+    size_t after = 0;
     for (size_t i = 0; i < p->step_count; i++)
         if (p->steps[i].kind == FAD_STEP_GUARDS)
-            first = i + 1;
-    return p->strict ? p->step_count : first;
+            after = i + 1;
+    return after;
 }
 
 /* Instructions, or groups, before this one are what guards are computed by: they keep the recording's bits. */
 static size_t decided_by(const fad_program *p, bool groups)
 {
-    size_t last = 0, guards = p->step_count;
-    for (size_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].kind == FAD_STEP_GUARDS)
-            guards = i;
-    for (size_t i = 0; guards < p->step_count && i < guards; i++)
+    size_t last = 0, after = after_guards(p);
+    for (size_t i = 0; i < after; i++)
         if (groups ? p->steps[i].kind == FAD_STEP_GROUPS : fad_is_region(p->steps[i].kind))
             last = p->steps[i].first + (size_t)p->steps[i].count;
     return last;
@@ -91,7 +89,7 @@ static fad_status bind_instructions(fad_program *p)
 
 fad_status fad_program_bind(fad_program *p)
 {
-    p->first_free = first_free(p);
+    p->first_free = p->strict ? p->step_count : after_guards(p);
     fad_status status = bind_instructions(p);
     if (status == FAD_OK)
         status = bind_groups(p);
