@@ -46,7 +46,9 @@ fad_status fad_pass_reassociate(const fad_trace *in, fad_trace *out);
 fad_status fad_pass_columns(const fad_trace *in, fad_trace *out, bool last);
 
 /* The last one, of what is lowered and not differentiated any more: arrays that are read long after they were made are
- * computed again where they are read, where that is cheap. Where no more than `least` bytes need not be kept, out->tape stays empty. */
+ * computed again where they are read, where that is cheap and more than `least` bytes need not be kept; and where large
+ * arrays take more than `least` bytes, none is computed long before what was recorded before it. Where there is nothing to
+ * do, out->tape stays empty. */
 fad_status fad_pass_again(const fad_trace *in, fad_trace *out, size_t least);
 
 /* Scalar nodes that do the same thing to other operands, at least `min_width` of them, become one array node. Unless

@@ -1,9 +1,14 @@
-/* pass_again.c: what is read long after it was made is computed again there, where that costs little.
+/* pass_again.c: what is read long after it was made is computed again there, where that costs little; and nothing is
+ * computed long before what was recorded before it.
  *
  * A gradient reads the values of a loop's turns when all turns are through: memory that is written, and read when the
  * caches hold it no more. Where several of them are a few products and sums of one that is there anyway (the stages of a
  * step, of the state it begins with), the late reader gets copies of those nodes, and the first ones' memory is used
  * again at once. A copy that could be computed with the original would be: so it names a node that it waits for.
+ *
+ * So does an array that could be computed long before others of the recording that come before it. The adjoints of linear
+ * steps depend on no value of theirs: beside the steps, they would be kept until the steps come to where they belong,
+ * and all of one half of the steps would be read in the other.
  *
  * The same operations on the same operands: no bit changes, but where a product is rounded before a sum in one of the
  * two alone (not under strict). */
@@ -28,6 +33,7 @@ typedef struct {
     uint32_t until;        /* level up to which that is kept */
     uint32_t wanted;       /* level up to which it is kept for what can be computed of it */
     uint32_t copy, at;     /* the latest copy, and its level */
+    uint32_t after;        /* a node recorded before it that it waits for, or FAD_NODE_NONE */
     uint8_t cost;          /* nodes to be copied; 0: it is kept */
     uint8_t readers;       /* up to 2 */
 } history;
@@ -41,6 +47,8 @@ typedef struct {
     uint32_t *after;       /* of nodes of `out`: what they wait for */
     size_t after_room;
     size_t saved;          /* bytes */
+    bool copies;           /* enough of them that late readers get copies */
+    bool waits;            /* some node does, for what was recorded before it */
 } again;
 
 /* --- what there is --- */
@@ -81,19 +89,35 @@ static bool is_worth_a_look(const fad_tape *tape, size_t least)
 
 static uint32_t later(uint32_t x, uint32_t y) { return x > y ? x : y; }
 
+/* `front`: the node recorded before it that is computed last. */
+static void note_order(again *s, uint32_t node, uint32_t *front)
+{
+    history *h = &s->all[node];
+    if (!is_arithmetic(&s->in->tape->nodes[node]) || !is_large(s->in->tape, node))
+        return;
+    if (*front == FAD_NODE_NONE || h->level >= s->all[*front].level) {
+        *front = node;
+    } else if (h->level + FAR < s->all[*front].level) {
+        h->after = *front;
+        h->level = s->all[*front].level;
+        s->waits = true;
+    }
+}
+
 static void note_levels(again *s)
 {
     const fad_tape *tape = s->in->tape;
-    uint32_t p;
+    uint32_t p, front = FAD_NODE_NONE;
     for (uint32_t i = 0; i < tape->count; i++) {
         const fad_node *n = &tape->nodes[i];
-        history none = {.copy = FAD_NODE_NONE};
+        history none = {.copy = FAD_NODE_NONE, .after = FAD_NODE_NONE};
         s->all[i] = none;
         if (!(n->flags & FAD_IS_DYNAMIC))
             continue;
         for (size_t k = 0; (p = fad_parent(tape, i, k)) != FAD_NODE_NONE; k++)
             s->all[i].level = later(s->all[i].level, s->all[p].level);
         s->all[i].level += n->op >= FAD_ELEMENTWISE_COUNT && n->op != FAD_NSUM && n->op != FAD_VARIABLE;
+        note_order(s, i, &front);
     }
 }
 
@@ -255,7 +279,7 @@ static fad_status copy_reader(again *s, uint32_t node)
     const fad_tape *tape = s->in->tape;
     uint32_t p, operands[3], latest = FAD_NODE_NONE;
     size_t count = 0;
-    if (is_large(tape, node) && tape->nodes[node].op < FAD_ELEMENTWISE_COUNT)
+    if (s->copies && is_large(tape, node) && tape->nodes[node].op < FAD_ELEMENTWISE_COUNT)
         latest = latest_operand(s, node);
     if (latest == FAD_NODE_NONE)
         return fad_trace_copy(s->out->tape, tape, node, s->map, &s->map[node]);
@@ -276,9 +300,13 @@ static fad_status copy_all(again *s)
     TRY(fad_trace_begin(s->out, s->out->tape, in));
     for (size_t i = 0; i < in->input_count; i++)
         s->map[in->inputs[i]] = s->out->inputs[i];
-    for (uint32_t i = 0; i < in->tape->count; i++)
-        if (in->tape->nodes[i].op != FAD_VARIABLE || !(in->tape->nodes[i].flags & FAD_IS_DYNAMIC))
-            TRY(copy_reader(s, i));
+    for (uint32_t i = 0; i < in->tape->count; i++) {
+        if (in->tape->nodes[i].op == FAD_VARIABLE && in->tape->nodes[i].flags & FAD_IS_DYNAMIC)
+            continue;
+        TRY(copy_reader(s, i));
+        if (s->all[i].after != FAD_NODE_NONE)
+            TRY(wait_for(s, s->map[i], s->map[s->all[i].after]));
+    }
     fad_trace_finish(s->out, in, s->map);
     size_t count = s->out->tape->count, known = s->after_room < count ? s->after_room : count;
     uint32_t *after = fad_arena_alloc(s->out->tape, &s->out->tape->arena, (count + 1) * sizeof *after, &status);
@@ -309,7 +337,8 @@ fad_status fad_pass_again(const fad_trace *in, fad_trace *out, size_t least)
     note_readings(&s);
     decide(&s);
     decide(&s); /* with what is wanted */
-    if (s.saved > least)
+    s.copies = s.saved > least;
+    if (s.copies || s.waits)
         status = copy_all(&s);
     fad_resize(tape, s.after, s.after_room * sizeof *s.after, 0, &ignored);
     fad_resize(tape, s.all, bytes, 0, &ignored);

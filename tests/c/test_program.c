@@ -516,8 +516,9 @@ static uint32_t shifted(recording *r, uint32_t y, uint32_t one)
     return out;
 }
 
-/* Steps of three stages, and the gradient of the sum of the last squares. `curved`: the stages are not linear. */
-static void record_stages(recording *r, bool curved)
+/* Steps of three stages, and the gradient of the sum of the last squares; `plain`: of the last state. `curved`: the stages
+ * are not linear. */
+static void record_stages(recording *r, bool curved, bool plain)
 {
     double values[WIDTH], unit = 1;
     const ptrdiff_t dim = WIDTH, single = 1;
@@ -538,7 +539,7 @@ static void record_stages(recording *r, bool curved)
         if (k == TURNS / 2)
             output(r, y);
     }
-    DO(fad_record_sum_to(t, bin(t, FAD_MUL, y, y), shape_of(t, 0, NULL), &total));
+    DO(fad_record_sum_to(t, plain ? y : bin(t, FAD_MUL, y, y), shape_of(t, 0, NULL), &total));
     append_gradient(r, total);
     output(r, total);
 }
@@ -590,7 +591,7 @@ static void test_again(void)
         fad_trace out = {.tape = new_tape()}, none = {.tape = new_tape()};
         size_t bad;
         const char *reason;
-        record_stages(&r, k / 2);
+        record_stages(&r, k / 2, false);
         DO(lower(&r, strict, &p));
         DO(fad_pass_again(&r.trace, &out, 0));
         DO(fad_pass_again(&r.trace, &none, SIZE_MAX));
@@ -611,6 +612,42 @@ static void test_again(void)
     }
 }
 
+/* The adjoints of linear steps depend on no state: they wait for the last one, and nothing is copied where little is
+ * read late. */
+static void test_order(void)
+{
+    for (int k = 0; k < 4; k++) {
+        const size_t little = 1 << 20;
+        recording r;
+        bool strict = k % 2, curved = k / 2;
+        fad_program *p = NULL, *q = NULL;
+        fad_trace out = {.tape = new_tape()};
+        size_t waiting = 0;
+        record_stages(&r, curved, true);
+        DO(lower(&r, strict, &p));
+        DO(fad_pass_again(&r.trace, &out, little));
+        EXPECT((out.tape->count == 0) == curved);
+        for (uint32_t i = 0; i < out.tape->count; i++)
+            if (out.after[i] != FAD_NODE_NONE) {
+                waiting++;
+                EXPECT(out.after[i] < i);
+            }
+        EXPECT(curved || waiting > 0);
+        if (!curved) {
+            EXPECT(out.tape->count == r.trace.tape->count);
+            DO(fad_lower(&out, "", strict, &q));
+            expect_verified(q, "order", (uint64_t)k);
+            check_run(&r, q, strict ? 0 : 1e-12, "order", (uint64_t)k);
+            EXPECT(!strict || same_outputs(&r, p, q));
+            EXPECT(q->workspace_bytes < p->workspace_bytes);
+            fad_program_destroy(q);
+        }
+        fad_program_destroy(p);
+        fad_tape_destroy(out.tape);
+        end(&r);
+    }
+}
+
 int main(void)
 {
     fad_default_loops(&loops);
@@ -622,6 +659,7 @@ int main(void)
     test_columns();
     test_gathered_columns();
     test_again();
+    test_order();
     test_every_allocation_fails_once();
     return finish();
 }
