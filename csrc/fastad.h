@@ -34,6 +34,10 @@
 
 /* Passes. `in` is marked (fad_trace_mark) and is not changed; the caller makes out->tape, which is empty. */
 
+/* Arrays that are written place by place are joined of what was written. Where no two writes follow one another,
+ * out->tape stays empty. */
+fad_status fad_pass_writes(const fad_trace *in, fad_trace *out);
+
 /* A long loop over scalars that most of the trace is becomes arrays over its turns. Where there is none, out->tape stays
  * empty. */
 fad_status fad_pass_vectorize(const fad_trace *in, fad_trace *out);

@@ -100,6 +100,7 @@ exec_repeat.c: exec.h scalar.h ops.def
 fastad.h:  program.h loop.h tape.h record.h update.h sweep.h emit.h batch.h trace.h pass.h
 pass_reassociate.c: fastad.h try.h
 pass_again.c: fastad.h try.h
+pass_writes.c: fastad.h pass.h record.h try.h
 vectorize.h: trace.h
 vectorize_find.c: vectorize.h try.h
 pass_vectorize.c: fastad.h pass.h vectorize.h try.h

@@ -4,8 +4,8 @@ from fastad._core import SpareMemory
 
 __all__ = ["optimised"]
 
-PASSES = ("vectorize", "simplify", "columns", "reassociate", "roll", "simplify")
-STRICT_PASSES = ("vectorize", "simplify", "roll", "simplify")  # nothing is added in another order
+PASSES = ("writes", "vectorize", "simplify", "columns", "reassociate", "roll", "simplify")
+STRICT_PASSES = ("writes", "vectorize", "simplify", "roll", "simplify")  # nothing is added in another order
 ROLLED = 0.9  # of the nodes: where more are left, scalars are better grouped as they are
 LONG = 200  # nodes: a pass over less does not count
 

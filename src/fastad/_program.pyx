@@ -31,7 +31,7 @@ cdef int *NUMBERS = [cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_INT64, cnp.NPY_BO
 cdef object ndarray = np.ndarray
 
 
-PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "last columns", "vectorize", "again")
+PASS_NAMES = ("dead", "simplify", "reassociate", "roll", "columns", "last columns", "vectorize", "again", "writes")
 
 cdef enum:  # in the order of their names
     DEAD
@@ -42,6 +42,7 @@ cdef enum:  # in the order of their names
     LAST_COLUMNS
     VECTORIZE
     AGAIN
+    WRITES
 
 cdef enum:
     NARROWEST = 8        # scalars that are worth an array
@@ -155,6 +156,8 @@ cdef class Trace:
                     status = fad_pass_reassociate(&self.trace, &out.trace)
                 elif number == COLUMNS or number == LAST_COLUMNS:
                     status = fad_pass_columns(&self.trace, &out.trace, number == LAST_COLUMNS)
+                elif number == WRITES:
+                    status = fad_pass_writes(&self.trace, &out.trace)
                 elif number == VECTORIZE:
                     status = fad_pass_vectorize(&self.trace, &out.trace)
                 elif number == AGAIN:
@@ -165,7 +168,7 @@ cdef class Trace:
         finally:
             recorder.lend(None)
             recorder.close()
-        may_be_idle = number in (COLUMNS, LAST_COLUMNS, VECTORIZE, AGAIN)
+        may_be_idle = number in (COLUMNS, LAST_COLUMNS, VECTORIZE, AGAIN, WRITES)
         return self if may_be_idle and recorder.tape.count == 0 else out
 
     def discard(self, memory):

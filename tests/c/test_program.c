@@ -562,8 +562,10 @@ static bool same_outputs(const recording *r, const fad_program *p, const fad_pro
     return same;
 }
 
-/* The pass with one allocation after the other failing: how many there are. */
-static long fail_again(const recording *r)
+static fad_status again(const fad_trace *in, fad_trace *out) { return fad_pass_again(in, out, 0); }
+
+/* A pass with one allocation after the other failing: how many there are. */
+static long fail_pass(const recording *r, fad_status (*make)(const fad_trace *in, fad_trace *out))
 {
     long n = 0;
     for (bool failed = true; failed && failures == 0;) {
@@ -572,7 +574,7 @@ static long fail_again(const recording *r)
         fad_trace out = {.tape = NULL};
         fad_status status = fad_tape_create(&out.tape, &failing, &loops, 0);
         if (status == FAD_OK) {
-            status = fad_pass_again(&r->trace, &out, 0);
+            status = make(&r->trace, &out);
             fad_tape_destroy(out.tape);
         }
         failed = status != FAD_OK;
@@ -603,7 +605,7 @@ static void test_again(void)
         EXPECT(strict || q->workspace_bytes < p->workspace_bytes / 3 * 2); /* strict: the terms of the sum are kept */
         check_run(&r, q, strict ? 0 : 1e-12, "again", (uint64_t)k);
         EXPECT(!strict || same_outputs(&r, p, q));
-        EXPECT(fail_again(&r) > 3);
+        EXPECT(fail_pass(&r, again) > 3);
         fad_program_destroy(p);
         fad_program_destroy(q);
         fad_tape_destroy(out.tape);
@@ -648,6 +650,86 @@ static void test_order(void)
     }
 }
 
+/* --- arrays that are written place by place --- */
+
+enum { SIDE = 6 };
+
+/* A view of SIDE x SIDE: one element, a row or a column. */
+static uint32_t place_of(fad_tape *t, int row, int column)
+{
+    const fad_shape *whole = shape_of(t, 2, (const ptrdiff_t[]){SIDE, SIDE});
+    const ptrdiff_t start[2] = {row < 0 ? 0 : row, column < 0 ? 0 : column}, dim = SIDE, step = 1;
+    const int source = row < 0 ? 0 : 1;
+    uint32_t side = 0;
+    DO(fad_make_view(t, whole, row < 0 || column < 0, &dim, start, &step, &source, &side));
+    return side;
+}
+
+/* Writes and reads drawn from `seed`, of places of one `kind`, or of all kinds: outputs are the array before and after. */
+static void record_writes(recording *r, int kind, unsigned seed)
+{
+    double values[SIDE * SIDE];
+    uint32_t node, states[64], count = 0;
+    begin(r);
+    fad_tape *t = r->trace.tape;
+    for (int i = 0; i < SIDE * SIDE; i++)
+        values[i] = i % 7 ? cos(i) : -0.0;
+    uint32_t x = array(t, FAD_VARIABLE, shape_of(t, 2, (const ptrdiff_t[]){SIDE, SIDE}), values);
+    input(r, x);
+    states[count++] = bin(t, FAD_MUL, x, number(t, 2.0));
+    for (int k = 0; k < 50; k++) {
+        unsigned draw = seed = seed * 1103515245u + 12345u;
+        int form = kind < 3 ? kind : (int)(draw >> 8) % 3, row = (int)(draw >> 12) % SIDE, column = (int)(draw >> 20) % SIDE;
+        uint32_t to = place_of(t, form == 2 ? -1 : row, form == 1 ? -1 : column), from;
+        from = place_of(t, form == 2 ? -1 : column, form == 1 ? -1 : row);
+        bool older = draw >> 28 == 0; /* a second array made of an older state */
+        DO(fad_record_view(t, states[older ? count / 2 : count - 1], from, &node));
+        node = bin(t, FAD_ADD, node, number(t, k));
+        DO(fad_record_update_view(t, states[older ? count / 2 : count - 1], node, to, &states[count]));
+        count++;
+        if (k == 20 || k == 30)
+            output(r, states[count - 1]);
+    }
+    DO(fad_record_sum_to(t, states[count / 3], shape_of(t, 0, NULL), &node));
+    append_gradient(r, node);
+    output(r, states[count - 1]);
+    output(r, node);
+}
+
+static uint32_t writes_in(const fad_tape *tape)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < tape->count; i++)
+        count += tape->nodes[i].op == FAD_UPDATE_VIEW && tape->nodes[i].flags & FAD_IS_DYNAMIC;
+    return count;
+}
+
+static void test_writes(void)
+{
+    for (unsigned k = 0; k < 80; k++) {
+        recording r;
+        fad_program *p = NULL, *q = NULL;
+        fad_trace out = {.tape = new_tape()};
+        size_t bad;
+        const char *reason;
+        record_writes(&r, (int)(k % 4), k);
+        DO(lower(&r, true, &p));
+        DO(fad_pass_writes(&r.trace, &out));
+        EXPECT(fad_verify(out.tape, &bad, &reason));
+        DO(fad_trace_mark(&out));
+        EXPECT(k % 4 == 3 || writes_in(out.tape) < writes_in(r.trace.tape) / 2);
+        DO(fad_lower(&out, "", true, &q));
+        expect_verified(q, "writes", k);
+        check_run(&r, q, 0, "writes", k);
+        EXPECT(same_outputs(&r, p, q));
+        EXPECT(k > 3 || fail_pass(&r, fad_pass_writes) > 3);
+        fad_program_destroy(p);
+        fad_program_destroy(q);
+        fad_tape_destroy(out.tape);
+        end(&r);
+    }
+}
+
 int main(void)
 {
     fad_default_loops(&loops);
@@ -660,6 +742,7 @@ int main(void)
     test_gathered_columns();
     test_again();
     test_order();
+    test_writes();
     test_every_allocation_fails_once();
     return finish();
 }
