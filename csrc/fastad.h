@@ -36,7 +36,7 @@
 
 /* Arrays that are written place by place are joined of what was written. Where no two writes follow one another,
  * out->tape stays empty. */
-fad_status fad_pass_writes(const fad_trace *in, fad_trace *out);
+fad_status fad_pass_writes(const fad_trace *in, fad_trace *out, bool strict);
 
 /* A long loop over scalars that most of the trace is becomes arrays over its turns. Where there is none, out->tape stays
  * empty. */

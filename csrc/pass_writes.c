@@ -6,6 +6,9 @@
  * writes is n values and one join, which other passes take for what it is: a loop over scalars, with an array of its
  * results. Moves alone: no bit changes.
  *
+ * Where a zero may change its sign (not under strict), so may what adds to a few places of such an array: the adjoint of a
+ * loop that reads what it has written is a chain of both.
+ *
  * All places of an array are of one form: the array is taken for one of three axes (outer, places, inner), and a write
  * goes to one index of the second: a place of neighbours has no outer axis, a column no inner one. */
 #include "fastad.h"
@@ -30,19 +33,21 @@ typedef struct {
     form form;
 } chain;
 
-/* An UPDATE_VIEW of the old trace. */
+/* What an UPDATE_VIEW of the old trace writes, or a sum at one of its places. */
 typedef struct {
-    uint32_t node, chain;
+    uint32_t chain;
     uint32_t number;           /* of the writes of its chain, from 1 on */
-    uint32_t earlier;          /* the write before it to the same place, or NONE */
+    uint32_t before, earlier;  /* the write before it, and the one before it to the same place, or NONE */
+    uint32_t value;            /* in the new trace */
     size_t place;
 } one_write;
 
 typedef struct {
     const fad_trace *in;
     fad_trace *out;
+    bool strict;
     uint32_t *map;             /* of nodes of `in`; NONE: not there yet */
-    uint32_t *written;         /* of nodes of `in`: its write, or NONE */
+    uint32_t *written;         /* of nodes of `in`: its last write, or NONE */
     chain *chains;
     size_t chain_count, chain_room;
     one_write *writes;
@@ -187,11 +192,10 @@ static uint32_t find(const writing *w, uint32_t version, size_t place)
 static const fad_node *node_of(const writing *w, uint32_t node) { return &w->in->tape->nodes[node]; }
 
 /* What was written, as a scalar; of a place of one element. */
-static fad_status number_of(const writing *w, uint32_t write, uint32_t *out)
+static fad_status number_of(const writing *w, const one_write *write, uint32_t *out)
 {
-    uint32_t value = w->map[node_of(w, w->writes[write].node)->b];
-    *out = value;
-    return fad_is_array(w->out->tape, value) ? fad_record_element(w->out->tape, value, 0, out) : FAD_OK;
+    *out = write->value;
+    return fad_is_array(w->out->tape, *out) ? fad_record_element(w->out->tape, *out, 0, out) : FAD_OK;
 }
 
 /* `a` with its outer axis, a second one, and its inner axis; those of one element are left out. */
@@ -281,9 +285,9 @@ static fad_status join(const writing *w, const one_write *sorted, size_t count, 
         if (i == count)
             break;
         if (f.outer * f.inner == 1)
-            TRY(number_of(w, w->written[sorted[i].node], &p->numbers[p->number_count++]));
+            TRY(number_of(w, &sorted[i], &p->numbers[p->number_count++]));
         else
-            TRY(in_form(tape, f, w->map[node_of(w, sorted[i].node)->b], &p->nodes[p->count++]));
+            TRY(in_form(tape, f, sorted[i].value, &p->nodes[p->count++]));
         end = at + 1;
     }
     TRY(add_numbers(tape, p));
@@ -301,7 +305,7 @@ static fad_status make(writing *w, uint32_t version)
     bool ahead = c->made == c->base || w->writes[w->written[c->made]].number < newest;
     uint32_t before = ahead ? c->made : c->base, joined = NONE;
     size_t count = newest - (before == c->base ? 0 : w->writes[w->written[before]].number), kept = 0;
-    if (count == 1) { /* `before` is its operand */
+    if (count == 1) { /* `before` is what it writes to */
         c->made = ahead ? version : c->made;
         return fad_trace_copy(tape, w->in->tape, version, w->map, &w->map[version]);
     }
@@ -310,8 +314,8 @@ static fad_status make(writing *w, uint32_t version)
     if (!sorted)
         return status;
     size_t k = count;
-    for (uint32_t i = version; k > 0; i = node_of(w, i)->a)
-        sorted[--k] = w->writes[w->written[i]];
+    for (uint32_t i = w->written[version]; k > 0; i = w->writes[i].before)
+        sorted[--k] = w->writes[i];
     qsort(sorted, count, sizeof *sorted, by_place);
     for (size_t i = 0; i < count; i++)
         if (i == 0 || sorted[i].place != sorted[kept - 1].place)
@@ -327,7 +331,7 @@ static fad_status make(writing *w, uint32_t version)
     return status;
 }
 
-/* --- the walk --- */
+/* --- writes --- */
 
 static fad_status need(writing *w, uint32_t node)
 {
@@ -338,37 +342,70 @@ static fad_status need(writing *w, uint32_t node)
     return fad_trace_copy(w->out->tape, w->in->tape, node, w->map, &w->map[node]); /* a constant */
 }
 
-static fad_status add_write(writing *w, uint32_t node)
+/* The chain that a write to `array` in places of form `f` goes on with: that of which `array` is the newest state, or
+ * another, which begins there. */
+static fad_status chain_of(writing *w, uint32_t array, form f, uint32_t *number)
 {
-    const fad_node *n = node_of(w, node);
-    uint32_t before = w->written[n->a], number = NONE;
-    form f;
-    size_t place;
-    find_place(w->in->tape->side[n->aux], &f, &place);
-    TRY(need(w, n->b));
-    if (before != NONE) {
-        const chain *c = &w->chains[w->writes[before].chain];
-        if (c->newest == n->a && same_form(c->form, f))
-            number = w->writes[before].chain;
+    if (w->written[array] != NONE) {
+        *number = w->writes[w->written[array]].chain;
+        if (w->chains[*number].newest == array && same_form(w->chains[*number].form, f))
+            return FAD_OK;
     }
-    if (number == NONE) {
-        TRY(need(w, n->a));
-        TRY(grow(w->out->tape, &w->chains, sizeof *w->chains, w->chain_count, &w->chain_room));
-        chain c = {n->a, n->a, n->a, f};
-        number = (uint32_t)w->chain_count;
-        w->chains[w->chain_count++] = c;
-        before = NONE;
-    }
+    TRY(need(w, array));
+    TRY(grow(w->out->tape, &w->chains, sizeof *w->chains, w->chain_count, &w->chain_room));
+    chain c = {array, array, array, f};
+    *number = (uint32_t)w->chain_count;
+    w->chains[w->chain_count++] = c;
+    return FAD_OK;
+}
+
+/* `node` has `value` at a place, and is otherwise the newest of its chain, which it now is. */
+static fad_status add_write(writing *w, uint32_t node, uint32_t number, size_t place, uint32_t value)
+{
     TRY(grow(w->out->tape, &w->writes, sizeof *w->writes, w->write_count, &w->write_room));
     TRY(grow_known(w));
-    one_write one = {node, number, before == NONE ? 1 : w->writes[before].number + 1, NONE, place};
-    size_t at = slot(w, number, one.place);
+    chain *c = &w->chains[number];
+    uint32_t before = c->newest == c->base ? NONE : w->written[c->newest];
+    one_write one = {number, before == NONE ? 1 : w->writes[before].number + 1, before, NONE, value, place};
+    size_t at = slot(w, number, place);
     one.earlier = w->known[at] ? w->known[at] - 1 : NONE;
     w->written[node] = (uint32_t)w->write_count;
     w->writes[w->write_count++] = one;
     w->known[at] = (uint32_t)w->write_count;
-    w->chains[number].newest = node;
+    c->newest = node;
     return FAD_OK;
+}
+
+static fad_status update(writing *w, uint32_t node)
+{
+    const fad_node *n = node_of(w, node);
+    uint32_t number;
+    form f;
+    size_t place;
+    find_place(w->in->tape->side[n->aux], &f, &place);
+    TRY(need(w, n->b));
+    TRY(chain_of(w, n->a, f, &number));
+    return add_write(w, node, number, place, w->map[n->b]);
+}
+
+/* Place `place` of `a`, which is in no chain: an element, or in the shape of its form. */
+static fad_status part_at(fad_tape *tape, form f, uint32_t a, size_t place, uint32_t *out)
+{
+    if (f.outer * f.inner == 1)
+        return fad_record_element(tape, a, place, out);
+    TRY(in_form(tape, f, a, out));
+    return cut(tape, f, *out, place, place + 1, out);
+}
+
+/* What is at a place of a version: an element, or in the shape of its form. */
+static fad_status at_place(const writing *w, uint32_t version, size_t place, uint32_t *out)
+{
+    const chain *c = &w->chains[w->writes[w->written[version]].chain];
+    uint32_t write = find(w, version, place);
+    if (write == NONE)
+        return part_at(w->out->tape, c->form, w->map[c->base], place, out);
+    return c->form.outer * c->form.inner == 1 ? number_of(w, &w->writes[write], out)
+                                              : in_form(w->out->tape, c->form, w->writes[write].value, out);
 }
 
 /* Element `at` of a version, as a scalar. */
@@ -377,13 +414,14 @@ static fad_status element(const writing *w, uint32_t version, size_t at, uint32_
     const chain *c = &w->chains[w->writes[w->written[version]].chain];
     size_t inner = c->form.inner, places = fad_node_shape(w->in->tape, version)->size / c->form.outer / inner;
     uint32_t write = find(w, version, at / inner % places);
+    if (c->form.outer * inner == 1)
+        return at_place(w, version, at, out);
     if (write == NONE)
         return fad_record_element(w->out->tape, w->map[c->base], at, out);
-    if (c->form.outer * inner == 1)
-        return number_of(w, write, out);
     at = at / (inner * places) * inner + at % inner;
-    return fad_record_element(w->out->tape, w->map[node_of(w, w->writes[write].node)->b], at, out);
+    return fad_record_element(w->out->tape, w->writes[write].value, at, out);
 }
+
 
 /* A few places of one element. */
 static fad_status few_elements(const writing *w, uint32_t node, const fad_view *view, uint32_t *out)
@@ -412,13 +450,75 @@ static fad_status read(const writing *w, uint32_t node, uint32_t *out)
         return few_elements(w, node, view, out);
     if (!find_place(view, &f, &place) || !same_form(f, c->form))
         return FAD_OK;
-    uint32_t write = find(w, n->a, place);
-    if (write != NONE)
-        return shaped_like(w, node, w->map[node_of(w, w->writes[write].node)->b], out);
-    TRY(in_form(w->out->tape, f, w->map[c->base], out));
-    TRY(cut(w->out->tape, f, *out, place, place + 1, out));
+    if (size == 1) /* of a type that has no elements; places are arrays */
+        return FAD_OK;
+    TRY(at_place(w, n->a, place, out));
     return shaped_like(w, node, *out, out);
 }
+
+/* --- sums at places --- */
+
+/* Places of which each has its element of all lanes, and that lie `step` apart. */
+typedef struct {
+    form form;
+    size_t count, first;
+    ptrdiff_t step;
+} few_places;
+
+static bool find_places(const fad_strided *s, few_places *out)
+{
+    const fad_shape *part = s->part, *whole = s->whole;
+    size_t axis = part->ndim - 1, places;
+    if (part->ndim == 0 || part->ndim > 2 || part->size == 0 || part->dims[axis] > FEW)
+        return false;
+    out->form.inner = 1;
+    out->form.outer = part->ndim == 2 ? (size_t)part->dims[0] : 1;
+    if (whole->size % out->form.outer)
+        return false;
+    places = whole->size / out->form.outer;
+    if (places < 2 || (out->form.outer > 1 && s->strides[0] != (ptrdiff_t)places))
+        return false;
+    out->count = (size_t)part->dims[axis];
+    out->step = out->count > 1 ? s->strides[axis] : 1;
+    ptrdiff_t last = s->start + ((ptrdiff_t)out->count - 1) * out->step, all = (ptrdiff_t)places;
+    out->first = (size_t)s->start;
+    return out->step != 0 && s->start >= 0 && s->start < all && last >= 0 && last < all;
+}
+
+/* Whether `node` adds to a few places of an array: `*array`, and what is added, a STRIDED_ADD. */
+static bool is_sum_at_places(const writing *w, uint32_t node, uint32_t *array, uint32_t *added, few_places *places)
+{
+    const fad_node *n = node_of(w, node);
+    if (w->strict || n->op != FAD_ADD || !(n->flags & FAD_IS_ARRAY) || fad_node_dtype(w->in->tape, node) != FAD_F64)
+        return false;
+    bool first = node_of(w, n->a)->op == FAD_STRIDED_ADD;
+    *array = first ? n->b : n->a;
+    *added = first ? n->a : n->b;
+    const fad_node *s = node_of(w, *added);
+    bool same = fad_node_shape(w->in->tape, n->a) == fad_node_shape(w->in->tape, n->b);
+    bool written = w->written[*array] != NONE || !(node_of(w, *array)->flags & FAD_IS_DYNAMIC);
+    return same && written && s->op == FAD_STRIDED_ADD && s->flags & FAD_IS_DYNAMIC &&
+           find_places(w->in->tape->side[s->aux], places);
+}
+
+static fad_status add_at_places(writing *w, uint32_t node, uint32_t array, uint32_t added, const few_places *places)
+{
+    uint32_t part = node_of(w, added)->a, number, pair[2], sum;
+    TRY(need(w, part));
+    TRY(chain_of(w, array, places->form, &number));
+    for (size_t k = 0; k < places->count; k++) {
+        size_t place = places->first + (size_t)((ptrdiff_t)k * places->step);
+        uint32_t newest = w->chains[number].newest;
+        TRY(newest != w->chains[number].base ? at_place(w, newest, place, &pair[0])
+                                             : part_at(w->out->tape, places->form, w->map[array], place, &pair[0]));
+        TRY(part_at(w->out->tape, places->form, w->map[part], k, &pair[1]));
+        TRY(fad_record_elementwise(w->out->tape, FAD_ADD, pair, FAD_F64, &sum));
+        TRY(add_write(w, node, number, place, sum));
+    }
+    return FAD_OK;
+}
+
+/* --- the walk --- */
 
 static fad_status copy(writing *w, uint32_t node)
 {
@@ -434,6 +534,15 @@ static fad_status copy(writing *w, uint32_t node)
     return fad_trace_copy(w->out->tape, w->in->tape, node, w->map, &w->map[node]);
 }
 
+static fad_status walk(writing *w, uint32_t node)
+{
+    uint32_t array, added;
+    few_places places = {.count = 0};
+    if (is_write(w->in->tape, node))
+        return update(w, node);
+    return is_sum_at_places(w, node, &array, &added, &places) ? add_at_places(w, node, array, added, &places) : copy(w, node);
+}
+
 static fad_status copy_all(writing *w)
 {
     const fad_trace *in = w->in;
@@ -442,7 +551,7 @@ static fad_status copy_all(writing *w)
         w->map[in->inputs[i]] = w->out->inputs[i];
     for (uint32_t i = 0; i < in->tape->count; i++) /* constants when they are asked for: not all have a value */
         if (w->map[i] == NONE && in->tape->nodes[i].flags & FAD_IS_DYNAMIC)
-            TRY(is_write(in->tape, i) ? add_write(w, i) : copy(w, i));
+            TRY(walk(w, i));
     for (size_t i = 0; i < in->output_count; i++)
         TRY(need(w, in->outputs[i]));
     for (size_t i = 0; i < in->guard_count; i++)
@@ -451,20 +560,21 @@ static fad_status copy_all(writing *w)
     return FAD_OK;
 }
 
-/* Whether a write follows another. */
+/* Whether a write follows another, or a sum. */
 static bool is_worth_a_look(const fad_tape *tape)
 {
     for (uint32_t i = 0; i < tape->count; i++)
-        if (tape->nodes[i].op == FAD_UPDATE_VIEW && tape->nodes[tape->nodes[i].a].op == FAD_UPDATE_VIEW)
+        if (tape->nodes[i].op == FAD_UPDATE_VIEW &&
+            (tape->nodes[tape->nodes[i].a].op == FAD_UPDATE_VIEW || tape->nodes[tape->nodes[i].a].op == FAD_ADD))
             return true;
     return false;
 }
 
-fad_status fad_pass_writes(const fad_trace *in, fad_trace *out)
+fad_status fad_pass_writes(const fad_trace *in, fad_trace *out, bool strict)
 {
     fad_tape *tape = out->tape;
     fad_status status = FAD_OK, ignored = FAD_OK;
-    writing w = {.in = in, .out = out};
+    writing w = {.in = in, .out = out, .strict = strict};
     size_t count = in->tape->count, bytes = 2 * (count + 1) * sizeof *w.map;
     if (!is_worth_a_look(in->tape))
         return FAD_OK;

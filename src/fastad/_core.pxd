@@ -382,7 +382,7 @@ cdef extern from "fastad.h" nogil:
     fad_status fad_trace_fill(fad_tape *tape)
     fad_status fad_pass_dead(const fad_trace *given, fad_trace *out, bint strict)
     fad_status fad_pass_reassociate(const fad_trace *given, fad_trace *out)
-    fad_status fad_pass_writes(const fad_trace *given, fad_trace *out)
+    fad_status fad_pass_writes(const fad_trace *given, fad_trace *out, bint strict)
     fad_status fad_pass_vectorize(const fad_trace *given, fad_trace *out)
     fad_status fad_pass_columns(const fad_trace *given, fad_trace *out, bint last)
     fad_status fad_pass_again(const fad_trace *given, fad_trace *out, size_t least)

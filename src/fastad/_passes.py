@@ -5,7 +5,8 @@ from fastad._core import SpareMemory
 __all__ = ["optimised"]
 
 PASSES = ("writes", "vectorize", "simplify", "columns", "reassociate", "roll", "simplify")
-STRICT_PASSES = ("writes", "vectorize", "simplify", "roll", "simplify")  # nothing is added in another order
+# nothing is added in another order
+STRICT_PASSES = ("writes", "vectorize", "simplify", "roll", "simplify")
 ROLLED = 0.9  # of the nodes: where more are left, scalars are better grouped as they are
 LONG = 200  # nodes: a pass over less does not count
 

@@ -157,7 +157,7 @@ cdef class Trace:
                 elif number == COLUMNS or number == LAST_COLUMNS:
                     status = fad_pass_columns(&self.trace, &out.trace, number == LAST_COLUMNS)
                 elif number == WRITES:
-                    status = fad_pass_writes(&self.trace, &out.trace)
+                    status = fad_pass_writes(&self.trace, &out.trace, strict)
                 elif number == VECTORIZE:
                     status = fad_pass_vectorize(&self.trace, &out.trace)
                 elif number == AGAIN:
