@@ -63,6 +63,7 @@ results.h:
 results.c: results.h
 program_access.h: program.h
 program_access.c: program_access.h
+program_live.c: program_access.h
 program_turns.c: program_access.h
 program_bands.c: program_access.h
 program_columns.c: program.h

@@ -1,12 +1,13 @@
-/* test_bands.c: steps that run some rows at a time (program_bands.c) give the bits of steps one after another, for
- * any number of rows at a time, elements a strip and threads; but for sums over the rows in a product of matrices, which
- * are rounded block by block, by any number of threads alike. Traces here are of arrays with the same rows: products,
+/* test_bands.c: steps that run some rows at a time (program_bands.c) give the bits of steps one after another with the
+ * same strips, for any number of rows at a time, elements a strip and threads; but for sums over the rows in a product of
+ * matrices, which are rounded block by block, by any number of threads alike. Arrays of which a band keeps a block alone
+ * are among them. Traces here are of arrays with the same rows: products,
  * extrema and sums of them in any order, what is written into them, shifted rows. Prints "ok". */
 #include "programs.h"
 
 enum { PROGRAMS = 300, MOST_ROWS = 40, MOST_COLUMNS = 9, MOST_SIZE = MOST_ROWS * MOST_ROWS };
 
-static size_t in_bands[FAD_STEP_COUNT], sums_in_bands;
+static size_t in_bands[FAD_STEP_COUNT], sums_in_bands, local_arrays;
 
 /* --- traces of arrays with the same rows --- */
 
@@ -212,9 +213,29 @@ static void run_in_bands(fad_program *p, memory *m, uint64_t cache, fad_pool *po
         memset(m->outputs[i], 0xab, p->outputs[i].bytes);
     DO(fad_program_bands(p, cache));
     DO(fad_program_run(p, m->workspace, m->inputs, m->outputs, pool, &failed));
-    for (size_t i = 0; i < p->band_count; i++)
+    for (size_t i = 0; i < p->band_count; i++) {
+        local_arrays += p->bands[i].local_count;
         for (size_t k = 0; k < p->bands[i].count; k++)
             in_bands[p->steps[p->bands[i].first + k].kind]++;
+    }
+}
+
+/* One step after another, with the strips that they have in bands. */
+static void run_alone(fad_program *p, memory *m, uint64_t cache)
+{
+    uint32_t *strips = malloc(p->step_count * sizeof *strips);
+    DO(fad_program_bands(p, cache));
+    for (size_t i = 0; i < p->step_count; i++) {
+        strips[i] = p->steps[i].strip;
+        p->steps[i].strip = p->band_count ? p->banded.steps[i].strip : strips[i];
+        p->steps[i].piece = p->band_count ? p->banded.steps[i].piece : 0;
+    }
+    run_in_bands(p, m, 0, NULL);
+    for (size_t i = 0; i < p->step_count; i++) {
+        p->steps[i].strip = strips[i];
+        p->steps[i].piece = 0;
+    }
+    free(strips);
 }
 
 /* Of strict programs, where no rounding breaks a tie. */
@@ -261,8 +282,8 @@ static void test_seed(uint64_t seed, fad_pool *pool)
         allocate(&together, p);
         fill_inputs(&by_rows, p, &w.g.r);
         fill_inputs(&together, p, &w.g.r);
-        run_in_bands(p, &alone, 0, NULL);
         for (size_t c = 0; c < sizeof caches / sizeof *caches; c++) {
+            run_alone(p, &alone, caches[c]);
             run_in_bands(p, &by_rows, caches[c], NULL);
             if (sums_over_rows(p))
                 expect_close(p, &by_rows, &alone, seed);
@@ -292,6 +313,7 @@ int main(void)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         EXPECT(in_bands[kinds[i]] > PROGRAMS);
     EXPECT(sums_in_bands > PROGRAMS / 10);
+    EXPECT(local_arrays > PROGRAMS);
     fad_pool_destroy(pool);
     return finish();
 }
