@@ -175,18 +175,10 @@ FAD_SIMD static void sum_rows(char *at, ptrdiff_t step, const double *x, ptrdiff
     }
 }
 
-FAD_SIMD static void repeat_row(const int64_t *restrict from, int64_t *restrict to, ptrdiff_t width, ptrdiff_t rows)
+static void repeat_row(const char *from, char *to, size_t bytes, ptrdiff_t rows)
 {
-    for (ptrdiff_t i = 0, some; i < width; i += some) {
-        enum { LANES = 32 };
-        some = width - i < LANES ? width - i : LANES;
-        for (ptrdiff_t r = 0; r < rows && some == LANES; r++)
-            for (int k = 0; k < LANES; k++)
-                to[r * width + i + k] = from[i + k];
-        for (ptrdiff_t r = 0; r < rows && some < LANES; r++)
-            for (ptrdiff_t k = 0; k < some; k++)
-                to[r * width + i + k] = from[i + k];
-    }
+    for (ptrdiff_t r = 0; r < rows; r++, to += bytes)
+        fad_copy_bytes(to, from, bytes);
 }
 
 /* To each number of a row one after the other, as they come. */
@@ -225,7 +217,7 @@ static bool run_rows(const fad_machine *m, const fad_instruction *i, uint64_t st
                (ptrdiff_t)((start + *before) / width) * (ptrdiff_t)steps[0];
     char *first = run + *before * sizeof(double);
     if (shared && i->code == FAD_DO_LOAD)
-        repeat_row((const int64_t *)at, (int64_t *)first, (ptrdiff_t)width, (ptrdiff_t)rows);
+        repeat_row(at, first, width * sizeof(double), (ptrdiff_t)rows);
     else if (shared)
         add_rows((double *)at, (const double *)first, (ptrdiff_t)width, (ptrdiff_t)rows);
     else if (i->code == FAD_DO_LOAD)

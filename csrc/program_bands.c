@@ -370,12 +370,18 @@ static bool copy(fad_program *p)
     return true;
 }
 
-/* Strips of a region that end with a block of rows. */
+/* Strips of a region that end with a block of rows; and each with a row, where that leaves them whole vectors. */
 static void cut(const fad_band *band, fad_step *step)
 {
-    step->piece = band->block * (step->n / band->rows);
+    enum { VECTOR = 8 };
+    const uint64_t row = step->n / band->rows, rows = step->strip / row;
+    step->piece = band->block * row;
     if (step->strip > step->piece)
         step->strip = (uint32_t)step->piece;
+    else if (rows && rows * row % VECTOR == 0)
+        step->strip = (uint32_t)(rows * row);
+    else if (rows >= VECTOR)
+        step->strip = (uint32_t)(rows / VECTOR * VECTOR * row);
 }
 
 static fad_status keep(making *b, fad_program *p, fad_band band)
