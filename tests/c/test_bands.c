@@ -301,6 +301,54 @@ static void test_seed(uint64_t seed, fad_pool *pool)
     end(&w.g.r);
 }
 
+/* --- what one strip reads ahead --- */
+
+static size_t instruction_of(const fad_program *p, int op)
+{
+    size_t i = 0;
+    while (i < p->instruction_count && (p->instructions[i].code != FAD_DO_OP || p->instructions[i].op != op))
+        i++;
+    EXPECT(i < p->instruction_count);
+    return i;
+}
+
+/* Extrema, then sines of a column and cosines of the sines one row further: all in one strip, which is no band's. */
+static void test_region_that_reads_ahead(void)
+{
+    rows_generator w = {.g = {.state = 5}};
+    fad_program *p = NULL;
+    memory one, other;
+    uint32_t best;
+    begin(&w.g.r);
+    w.whole = shape2(&w, MOST_ROWS, MOST_COLUMNS);
+    w.one_column = shape2(&w, MOST_ROWS, 1);
+    DO(fad_record_extremum_to(w.g.r.trace.tape, FAD_MAX_TO, values(&w, w.whole), w.one_column, &best));
+    output(&w.g.r, best);
+    output(&w.g.r, un(w.g.r.trace.tape, FAD_COS, un(w.g.r.trace.tape, FAD_SIN, values(&w, w.one_column))));
+    DO(lower(&w.g.r, false, &p));
+    size_t sine = instruction_of(p, FAD_SIN), cosine = instruction_of(p, FAD_COS);
+    fad_argument at = {FAD_AT_MEMORY, FAD_F64, 0, FAD_IN_WORKSPACE, p->workspace_bytes};
+    p->instructions[sine].arguments[1] = at;
+    at.offset += sizeof(double);
+    p->instructions[cosine].arguments[0] = at;
+    p->bound[sine].count = p->bound[cosine].count = 0;
+    p->workspace_bytes += (MOST_ROWS + FAD_CACHE_LINE) * sizeof(double);
+    allocate(&one, p);
+    allocate(&other, p);
+    fill_inputs(&one, p, &w.g.r);
+    fill_inputs(&other, p, &w.g.r);
+    run_in_bands(p, &one, 0, NULL);
+    run_in_bands(p, &other, 64, NULL);
+    expect_same_bits(p, &other, &one, 0, "where it reads ahead");
+    p->instructions[cosine].arguments[0].offset -= sizeof(double);
+    DO(fad_program_bands(p, 64));
+    EXPECT(p->band_count == 1); /* it would be one */
+    deallocate(&one, p);
+    deallocate(&other, p);
+    fad_program_destroy(p);
+    end(&w.g.r);
+}
+
 int main(void)
 {
     static const fad_step_kind kinds[] = {FAD_STEP_REGION, FAD_STEP_ZERO, FAD_STEP_MATMUL, FAD_STEP_MATMUL_VIEWS,
@@ -310,6 +358,7 @@ int main(void)
     EXPECT(pool != NULL);
     for (uint64_t seed = 0; seed < PROGRAMS; seed++)
         test_seed(seed, pool);
+    test_region_that_reads_ahead();
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         EXPECT(in_bands[kinds[i]] > PROGRAMS);
     EXPECT(sums_in_bands > PROGRAMS / 10);
