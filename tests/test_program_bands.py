@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from memory_use import SANITIZED, memory_in_use, needs_memory_in_use
 
 import fastad as fad
-from memory_use import SANITIZED, memory_in_use, needs_memory_in_use
 
 
 def nearest(points, centroids):
