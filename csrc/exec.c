@@ -455,7 +455,7 @@ static fad_status run_step(const machine *m, const fad_step *step, fad_pool *poo
     }
 }
 
-/* Threads take the strips of one region, so with them its steps run one after the other, and no array is local. */
+/* Where blocks meet, threads take the strips of one region after the other, and no array is local. */
 static fad_status run_together(machine m, const fad_band *band, fad_pool *pool, size_t *failed)
 {
     char *bases[FAD_MOST_BASES];
@@ -488,7 +488,9 @@ static fad_status run_band(const machine *m, const fad_band *band, fad_pool *poo
     with.program = &banded;
     for (size_t i = band->first; i < band->first + band->count; i++)
         together = together || (pool && banded.together && banded.together[i]);
-    return together ? run_together(with, band, pool, failed) : fad_run_band(&with, band);
+    if (!together)
+        return fad_run_band(&with, band);
+    return band->apart ? fad_run_blocks_together(&with, band, pool) : run_together(with, band, pool, failed);
 }
 
 fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool *pool, size_t *failed)

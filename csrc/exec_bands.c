@@ -11,17 +11,24 @@ static fad_status run_strips(const fad_machine *m, const fad_step *step, uint64_
     return status;
 }
 
-/* Zeros come all at once, before the first rows; of a local array, with the rows of each block. */
+static bool is_local(const fad_machine *m, const fad_argument *a) { return a->base >= fad_first_local(m->program); }
+
+/* No step of a band before them reads or writes what they are written to. */
+void fad_run_zeros(const fad_machine *m, const fad_band *band)
+{
+    const fad_step *step = m->program->steps + band->first;
+    for (uint32_t k = 0; k < band->count; k++, step++)
+        if (step->kind == FAD_STEP_ZERO && !is_local(m, &step->arguments[0]))
+            fad_run_rows(m, step, 0, 0);
+}
+
+/* Rows of a local array. */
 static void run_zero(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t first, uint64_t count)
 {
     const fad_argument *a = &step->arguments[0];
-    const size_t local = a->base - fad_first_local(m->program);
-    if (a->base < fad_first_local(m->program)) {
-        if (first == 0)
-            fad_run_rows(m, step, 0, 0);
+    if (!is_local(m, a))
         return;
-    }
-    const uint64_t bytes = band->local_bytes[local];
+    const uint64_t bytes = band->local_bytes[a->base - fad_first_local(m->program)];
     memset(m->bases[a->base] + a->offset + first * bytes, 0, count * bytes);
 }
 
@@ -38,38 +45,53 @@ void fad_run_blocks(const fad_machine *m, const fad_step *step, const fad_band *
         run_rows(m, step, band, first, band->rows - first < band->block ? band->rows - first : band->block);
 }
 
-static fad_status run_block(fad_machine m, const fad_band *band, uint64_t first, uint64_t count)
+static fad_status run_step(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t first, uint64_t count)
 {
+    const uint64_t row = step->n / band->rows; /* elements, of a region */
+    if (step->kind == FAD_STEP_REGION)
+        return run_strips(m, step, first * row, (first + count) * row);
+    if (step->kind == FAD_STEP_ZERO)
+        run_zero(m, step, band, first, count);
+    else
+        run_rows(m, step, band, first, count);
+    return FAD_OK;
+}
+
+fad_status fad_run_block(const fad_machine *machine, const fad_band *band, uint64_t block, uint64_t place, char **bases,
+                         fad_block_crew *crew)
+{
+    fad_machine m = *machine;
+    const fad_program *p = m.program;
+    const uint64_t first = block * band->block, left = band->rows - first;
+    const uint64_t count = left < band->block ? left : band->block;
+    const size_t local = fad_first_local(p);
+    size_t room = 0;
     fad_status status = FAD_OK;
+    if (band->local_count) {
+        memcpy(bases, machine->bases, local * sizeof *bases);
+        m.bases = bases;
+    }
+    for (size_t k = 0; k < band->local_count; k++)
+        bases[local + k] = bases[FAD_IN_WORKSPACE] + place * band->block * band->local_bytes[k] - first * band->local_bytes[k];
     for (uint32_t k = 0; k < band->count && status == FAD_OK; k++) {
-        const fad_step *step = &m.program->steps[band->first + k];
-        const uint64_t row = step->n / band->rows; /* elements, of a region */
-        if (step->kind == FAD_STEP_REGION)
-            status = run_strips(&m, step, first * row, (first + count) * row);
-        else if (step->kind == FAD_STEP_ZERO)
-            run_zero(&m, step, band, first, count);
-        else
-            run_rows(&m, step, band, first, count);
-        m.room += fad_band_room(m.program, band, k);
+        bool waits = crew && fad_in_turn(band, k);
+        m.room = (crew && !waits ? m.strips + p->strip_bytes : machine->room) + room;
+        room += fad_band_room(p, band, k);
+        if (waits && !fad_await_block(crew, k, block))
+            return FAD_BAD_OPERAND;
+        status = run_step(&m, &p->steps[band->first + k], band, first, count);
+        if (waits)
+            fad_end_block(crew, k, block);
     }
     return status;
 }
 
-fad_status fad_run_band(const fad_machine *machine, const fad_band *band)
+fad_status fad_run_band(const fad_machine *m, const fad_band *band)
 {
     char *bases[FAD_MOST_BASES];
-    fad_machine m = *machine;
-    const size_t local = fad_first_local(m.program);
     fad_status status = FAD_OK;
-    if (band->local_count) {
-        memcpy(bases, m.bases, local * sizeof *bases);
-        m.bases = bases;
-    }
-    for (uint64_t first = 0; first < band->rows && status == FAD_OK; first += band->block) {
-        uint64_t left = band->rows - first;
-        for (size_t k = 0; k < band->local_count; k++)
-            bases[local + k] = bases[FAD_IN_WORKSPACE] - first * band->local_bytes[k];
-        status = run_block(m, band, first, left < band->block ? left : band->block);
-    }
+    fad_run_zeros(m, band);
+    for (uint64_t block = 0; block * band->block < band->rows && status == FAD_OK; block++)
+        status = fad_run_block(m, band, block, 0, bases, NULL);
     return status;
 }

@@ -203,6 +203,8 @@ typedef struct {
     uint32_t first, count;
     uint64_t rows, block;
     uint32_t sums;          /* bit k: step k is a product of matrices whose sums go over the rows */
+    uint32_t turns;         /* bit k: blocks do step k in turn, as more than one of them writes to the same memory */
+    bool apart;             /* in all else no two blocks meet: several threads may run them */
     uint32_t local_count;   /* arrays of which nothing else reads anything: all blocks may have the place of the first */
     uint64_t local_bytes[FAD_MOST_LOCAL]; /* of a row of each */
 } fad_band;
@@ -216,6 +218,7 @@ typedef struct {
 } fad_banded;
 
 static inline bool fad_sums_rows(const fad_band *band, size_t k) { return band->sums >> k & 1; }
+static inline bool fad_in_turn(const fad_band *band, size_t k) { return band->turns >> k & 1; }
 
 typedef struct fad_call {
     void *rule;

@@ -22,6 +22,7 @@ typedef struct {
     uint32_t base;
     bool writes, done;          /* done: all of it before the next step begins */
     bool whole;                 /* of what has rows: all of each is written */
+    uint32_t step;              /* of the band */
     uint64_t begin, end, stride;
 } access;
 
@@ -75,7 +76,8 @@ static bool add_array(making *b, const fad_step *step, int k, const int64_t *dim
     for (uint64_t d = 1; d < ndim; d++)
         stride *= (uint64_t)dims[d];
     uint64_t begin = step->arguments[k].offset;
-    access x = {step->arguments[k].base, writes, false, writes, begin, begin + stride, stride};
+    access x = {.base = step->arguments[k].base, .writes = writes, .whole = writes, .begin = begin, .end = begin + stride,
+                .stride = stride};
     return stride && add(b, x);
 }
 
@@ -239,11 +241,13 @@ static fad_band begin(making *b, size_t first, uint64_t rows)
 {
     const fad_program *p = b->p;
     fad_band band = {.first = (uint32_t)first, .rows = rows};
-    size_t kept = 0, moving = 0;
+    size_t kept = 0, moving = 0, seen = 0;
     b->rows = rows;
     b->count = 0;
     for (size_t i = first; i < p->step_count && i - first < FAD_MOST_IN_BAND && join(b, &p->steps[i]); i++) {
         bool zero = p->steps[i].kind == FAD_STEP_ZERO;
+        for (; seen < b->count; seen++)
+            b->all[seen].step = (uint32_t)(i - first);
         moving += !zero;
         band.sums |= (uint32_t)b->sums << (i - first);
         band.count = zero ? band.count : (uint32_t)(i - first + 1); /* it does not end in zeros */
@@ -269,6 +273,29 @@ static fad_band widest(making *b, size_t first)
         best = band.count > best.count ? band : best;
     }
     return best;
+}
+
+/* --- threads --- */
+
+/* Whether different rows of the two are different memory, or nothing that is written. */
+static bool by_row(const access *x, const access *y, uint64_t rows)
+{
+    uint64_t begin = x->begin < y->begin ? x->begin : y->begin, end = x->end > y->end ? x->end : y->end;
+    if (x->base != y->base || !(x->writes || y->writes) || x->done || y->done ||
+        x->end + x->stride * (rows - 1) <= y->begin || y->end + y->stride * (rows - 1) <= x->begin)
+        return true;
+    return x->stride && x->stride == y->stride && end - begin <= x->stride;
+}
+
+static void find_turns(const making *b, fad_band *band)
+{
+    band->apart = true;
+    for (size_t i = 0; i < b->count; i++)
+        for (size_t k = i; k < b->count; k++)
+            if (!by_row(&b->all[i], &b->all[k], b->rows)) {
+                band->turns |= UINT32_C(1) << b->all[i].step;
+                band->apart = band->apart && b->all[i].step == b->all[k].step;
+            }
 }
 
 /* --- local arrays --- */
@@ -396,6 +423,7 @@ static fad_status keep(making *b, fad_program *p, fad_band band)
     for (size_t k = 0; k < band.count; k++)
         if (p->steps[band.first + k].kind == FAD_STEP_REGION)
             cut(&band, &p->banded.steps[band.first + k]);
+    find_turns(b, &band);
     find_local(b, &band);
     p->bands[p->band_count++] = band;
     for (size_t k = 0; k < band.count; k++)

@@ -7,7 +7,7 @@
 
 enum { PROGRAMS = 300, MOST_ROWS = 40, MOST_COLUMNS = 9, MOST_SIZE = MOST_ROWS * MOST_ROWS };
 
-static size_t in_bands[FAD_STEP_COUNT], sums_in_bands, local_arrays;
+static size_t in_bands[FAD_STEP_COUNT], sums_in_bands, local_arrays, blocks_apart, in_turn, blocks_meet;
 
 /* --- traces of arrays with the same rows --- */
 
@@ -215,6 +215,9 @@ static void run_in_bands(fad_program *p, memory *m, uint64_t cache, fad_pool *po
     DO(fad_program_run(p, m->workspace, m->inputs, m->outputs, pool, &failed));
     for (size_t i = 0; i < p->band_count; i++) {
         local_arrays += p->bands[i].local_count;
+        blocks_apart += pool && p->bands[i].apart;
+        in_turn += pool && p->bands[i].apart && p->bands[i].turns;
+        blocks_meet += pool && !p->bands[i].apart;
         for (size_t k = 0; k < p->bands[i].count; k++)
             in_bands[p->steps[p->bands[i].first + k].kind]++;
     }
@@ -363,6 +366,7 @@ int main(void)
         EXPECT(in_bands[kinds[i]] > PROGRAMS);
     EXPECT(sums_in_bands > PROGRAMS / 10);
     EXPECT(local_arrays > PROGRAMS);
+    EXPECT(blocks_apart > PROGRAMS && in_turn > PROGRAMS && blocks_meet > 0);
     fad_pool_destroy(pool);
     return finish();
 }
