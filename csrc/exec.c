@@ -6,7 +6,7 @@
 
 typedef fad_machine machine;
 
-enum { MOST_BASES = 64, MOST_OPERANDS = 1024, CACHE_LINE = 64, LONG_REGION = 1 << 15 };
+enum { MOST_OPERANDS = 1024, CACHE_LINE = 64, LONG_REGION = 1 << 15 };
 
 static char *memory(const machine *m, const fad_argument *a) { return m->bases[a->base] + a->offset; }
 
@@ -121,7 +121,7 @@ fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *c
     const fad_instruction *i = m->program->instructions + step->first, *end = i + step->count;
     const fad_ready *bound = m->program->bound + step->first;
     const uint8_t *columns = m->program->columns + step->first;
-    const uint64_t strip = start / step->strip;
+    const uint64_t strip = crew ? fad_strip_number(step, start) : 0;
     const size_t strip_bytes = (size_t)step->strip * sizeof(double);
     const fad_turn *turn = crew ? m->program->turns + step->first : NULL;
     fad_sum *sum = (fad_sum *)(void *)m->room;
@@ -256,8 +256,8 @@ fad_status fad_run_alone(const fad_machine *m, const fad_step *step)
         return fad_run_strip(m, step, NULL, 0, step->n);
     fad_streams all;
     fad_find_streams(m, step, &all);
-    for (uint64_t start = 0; start < step->n; start += step->strip) {
-        uint64_t count = step->n - start < step->strip ? step->n - start : step->strip;
+    for (uint64_t start = 0, count; start < step->n; start += count) {
+        count = fad_strip_from(step, start);
         fad_prefetch_strip(&all, step, start + count);
         fad_status status = fad_run_strip(m, step, NULL, start, count);
         if (status != FAD_OK)
@@ -455,24 +455,42 @@ static fad_status run_step(const machine *m, const fad_step *step, fad_pool *poo
     }
 }
 
-/* Threads take the strips of one region, so with them its steps run one after the other. */
-static fad_status run_band(const machine *m, const fad_band *band, fad_pool *pool, size_t *failed)
+/* Where blocks meet, threads take the strips of one region after the other, and no array is local. */
+static fad_status run_together(machine m, const fad_band *band, fad_pool *pool, size_t *failed)
 {
-    const fad_program *p = m->program;
+    char *bases[FAD_MOST_BASES];
+    const size_t local = fad_first_local(m.program);
     fad_status status = FAD_OK;
-    bool together = false;
-    for (size_t i = band->first; i < band->first + band->count; i++)
-        together = together || (pool && p->together && p->together[i]);
-    if (!together)
-        return fad_run_band(m, band);
+    if (band->local_count) {
+        memcpy(bases, m.bases, local * sizeof *bases);
+        for (size_t k = 0; k < band->local_count; k++)
+            bases[local + k] = bases[FAD_IN_WORKSPACE];
+        m.bases = bases;
+    }
     for (size_t i = band->first; i < band->first + band->count && status == FAD_OK; i++) {
-        const fad_step *step = &p->steps[i];
+        const fad_step *step = &m.program->steps[i];
         if (step->kind == FAD_STEP_MATMUL || step->kind == FAD_STEP_MATMUL_VIEWS)
-            fad_run_blocks(m, step, band, 0, band->rows);
+            fad_run_blocks(&m, step, band);
         else
-            status = run_step(m, step, pool, failed);
+            status = run_step(&m, step, pool, failed);
     }
     return status;
+}
+
+static fad_status run_band(const machine *m, const fad_band *band, fad_pool *pool, size_t *failed)
+{
+    fad_program banded = *m->program;
+    machine with = *m;
+    bool together = false;
+    banded.steps = banded.banded.steps;
+    banded.instructions = banded.banded.instructions;
+    banded.bound = banded.banded.bound;
+    with.program = &banded;
+    for (size_t i = band->first; i < band->first + band->count; i++)
+        together = together || (pool && banded.together && banded.together[i]);
+    if (!together)
+        return fad_run_band(&with, band);
+    return band->apart ? fad_run_blocks_together(&with, band, pool) : run_together(with, band, pool, failed);
 }
 
 fad_status fad_program_steps(const fad_program *p, char *const *bases, fad_pool *pool, size_t *failed)
@@ -513,10 +531,10 @@ static void poison(const fad_program *p, char *workspace)
 fad_status fad_program_run(const fad_program *p, char *workspace, char *const *inputs, char *const *outputs,
                            fad_pool *pool, size_t *failed)
 {
-    char *few[MOST_BASES], **bases = few;
+    char *few[FAD_MOST_BASES], **bases = few;
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
     poison(p, workspace);
-    if (count > MOST_BASES) /* room for them is part of the workspace */
+    if (count > FAD_MOST_BASES) /* room for them is part of the workspace */
         bases = (char **)(workspace + p->workspace_bytes + p->strip_bytes + p->room_bytes);
     bases[FAD_IN_WORKSPACE] = workspace;
     bases[FAD_IN_CONSTANTS] = p->constants;
@@ -530,7 +548,7 @@ fad_status fad_program_run(const fad_program *p, char *workspace, char *const *i
 size_t fad_program_bytes(const fad_program *p)
 {
     size_t count = FAD_FIRST_INPUT + p->input_count + p->output_count;
-    return p->workspace_bytes + p->strip_bytes + p->room_bytes + (count > MOST_BASES ? count * sizeof(char *) : 0) +
+    return p->workspace_bytes + p->strip_bytes + p->room_bytes + (count > FAD_MOST_BASES ? count * sizeof(char *) : 0) +
            FAD_CACHE_LINE;
 }
 

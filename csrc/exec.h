@@ -17,6 +17,30 @@ typedef struct fad_crew fad_crew;
 /* exec.c: runs a strip of a region: elements from `start` on. With others in turn where there is a `crew`. */
 fad_status fad_run_strip(const fad_machine *m, const fad_step *step, fad_crew *crew, uint64_t start, uint64_t count);
 
+/* Elements of the strip of a region that begins with element `start`. */
+static inline uint64_t fad_strip_from(const fad_step *step, uint64_t start)
+{
+    uint64_t left = step->n - start, piece = step->piece ? step->piece - start % step->piece : left;
+    left = left < piece ? left : piece;
+    return left < step->strip ? left : step->strip;
+}
+
+/* Which strip begins with element `start`, and with which element a strip begins. */
+static inline uint64_t fad_strip_number(const fad_step *step, uint64_t start)
+{
+    if (!step->piece)
+        return start / step->strip;
+    return start / step->piece * ((step->piece - 1) / step->strip + 1) + start % step->piece / step->strip;
+}
+
+static inline uint64_t fad_strip_start(const fad_step *step, uint64_t number)
+{
+    if (!step->piece)
+        return number * step->strip;
+    const uint64_t strips = (step->piece - 1) / step->strip + 1; /* of a piece */
+    return number / strips * step->piece + number % strips * step->strip;
+}
+
 /* Where an argument of a strip is, from element `start` of the range on; `*run_step`: from one to the next, 0: fixed. */
 static inline char *fad_find_run(const fad_machine *m, const fad_step *step, const fad_argument *a, uint64_t start,
                                  ptrdiff_t *run_step)
@@ -65,10 +89,25 @@ void fad_end_turn(fad_crew *crew, int group, uint64_t strip);
 void fad_run_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count);
 /* exec.c: adds what these rows are in a MATMUL step whose sums go over them, the first of them from nothing. */
 void fad_add_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count);
-/* exec_bands.c: one of them for rows of a step of `band`, a block at a time. And: runs all rows of all its steps, in this
- * thread. */
-void fad_run_blocks(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t from, uint64_t to);
+
+/* The threads that run the blocks of a band together. */
+typedef struct fad_block_crew fad_block_crew;
+
+/* exec_bands.c; the machine's program has the steps of bands. Runs all rows of all steps of a band, in this thread. */
 fad_status fad_run_band(const fad_machine *m, const fad_band *band);
+/* The same of one block, local arrays where block number `place` would lie; with others in turn where there is a `crew`.
+ * `bases`: room for FAD_MOST_BASES. */
+fad_status fad_run_block(const fad_machine *m, const fad_band *band, uint64_t block, uint64_t place, char **bases,
+                         fad_block_crew *crew);
+/* Zeros of whole arrays, which come before all blocks. */
+void fad_run_zeros(const fad_machine *m, const fad_band *band);
+/* All rows of one step that is a product, a block at a time. */
+void fad_run_blocks(const fad_machine *m, const fad_step *step, const fad_band *band);
+/* exec_blocks.c: runs a band whose blocks are apart, in this thread and those of the pool. */
+fad_status fad_run_blocks_together(const fad_machine *m, const fad_band *band, fad_pool *pool);
+/* Waits until the block before has done the step. False: a block has failed, and no turn will come. */
+bool fad_await_block(fad_block_crew *crew, uint32_t step, uint64_t block);
+void fad_end_block(fad_block_crew *crew, uint32_t step, uint64_t block);
 
 /* exec_scalars.c: runs a block of scalar instructions. */
 void fad_run_scalars(const fad_scalar_instruction *i, size_t count, char *const *bases);

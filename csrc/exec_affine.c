@@ -145,7 +145,8 @@ static void run_walk(const fad_machine *m, const fad_instruction *i, uint64_t st
     walk(m, &m->program->affines[i->affine], at, start, count, run, run_step, body_of(i->code, i->dtype, m->program->strict));
 }
 
-/* --- rows that have one place each: numbers that are repeated along them, and sums over them --- */
+/* --- many rows at once: those that have one place each (a number is repeated along them, or they are summed), and those
+ * that share one (a row is repeated, or all of them are summed) --- */
 
 FAD_SIMD static void fill_rows(const char *at, ptrdiff_t step, int64_t *restrict to, ptrdiff_t width, ptrdiff_t rows)
 {
@@ -174,16 +175,37 @@ FAD_SIMD static void sum_rows(char *at, ptrdiff_t step, const double *x, ptrdiff
     }
 }
 
-/* Float64 along rows: what is filled or summed at once, of `count` elements from `start` on. The elements before, up to a
- * row's begin, and from `*end` on are left: `*before` and `*end` tell. False: not of that kind, or a few elements. */
+static void repeat_row(const char *from, char *to, size_t bytes, ptrdiff_t rows)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, to += bytes)
+        fad_copy_bytes(to, from, bytes);
+}
+
+/* To each number of a row one after the other, as they come. */
+FAD_SIMD static void add_rows(double *restrict to, const double *restrict x, ptrdiff_t width, ptrdiff_t rows)
+{
+    ptrdiff_t r = 0;
+    for (; r + 4 <= rows; r += 4, x += 4 * width)
+        for (ptrdiff_t i = 0; i < width; i++)
+            to[i] = to[i] + x[i] + x[width + i] + x[2 * width + i] + x[3 * width + i];
+    for (; r < rows; r++, x += width)
+        for (ptrdiff_t i = 0; i < width; i++)
+            to[i] += x[i];
+}
+
+/* Float64 along rows: what is done at once, of `count` elements from `start` on. The elements before, up to a row's begin,
+ * and from `*end` on are left: `*before` and `*end` tell. False: not of that kind, or a few elements. */
 static bool run_rows(const fad_machine *m, const fad_instruction *i, uint64_t start, uint64_t count, char *run,
                      ptrdiff_t run_step, uint64_t *before, uint64_t *end)
 {
     enum { WIDEST = 512 };
     const fad_affine *affine = &m->program->affines[i->affine];
     const int64_t *dims = m->program->numbers + affine->first, *steps = dims + affine->ndim;
-    if (affine->ndim != 2 || steps[1] != 0 || dims[1] > WIDEST || i->dtype != FAD_F64 || run_step != (ptrdiff_t)sizeof(double) ||
+    if (affine->ndim != 2 || dims[1] > WIDEST || i->dtype != FAD_F64 || run_step != (ptrdiff_t)sizeof(double) ||
         (i->code != FAD_DO_LOAD && (i->code != FAD_DO_ADD || m->program->strict))) /* strict: added one by one */
+        return false;
+    const bool shared = steps[0] == 0 && steps[1] == (int64_t)sizeof(double);
+    if (!shared && steps[1] != 0)
         return false;
     uint64_t width = (uint64_t)dims[1], done = start % width;
     *before = done ? width - done : 0;
@@ -194,7 +216,11 @@ static bool run_rows(const fad_machine *m, const fad_instruction *i, uint64_t st
     char *at = m->bases[i->arguments[0].base] + i->arguments[0].offset +
                (ptrdiff_t)((start + *before) / width) * (ptrdiff_t)steps[0];
     char *first = run + *before * sizeof(double);
-    if (i->code == FAD_DO_LOAD)
+    if (shared && i->code == FAD_DO_LOAD)
+        repeat_row(at, first, width * sizeof(double), (ptrdiff_t)rows);
+    else if (shared)
+        add_rows((double *)at, (const double *)first, (ptrdiff_t)width, (ptrdiff_t)rows);
+    else if (i->code == FAD_DO_LOAD)
         fill_rows(at, (ptrdiff_t)steps[0], (int64_t *)first, (ptrdiff_t)width, (ptrdiff_t)rows);
     else
         sum_rows(at, (ptrdiff_t)steps[0], (const double *)first, (ptrdiff_t)width, (ptrdiff_t)rows);

@@ -1,66 +1,97 @@
 /* exec_bands.c: runs the steps of a band, some rows of each before the next. */
 #include "exec.h"
 
-/* Elements by which what is not a whole strip ends: a whole number of vectors, whatever their type. So each element is
- * computed in the same place of a vector as in a whole strip, to the same bits. */
-enum { PIECE = 64 };
-
-/* As far as their rows are ready: whole strips where there are sums, as a strip is one sum for all who run it. */
-static fad_status run_region(const fad_machine *m, const fad_step *step, const fad_band *band, size_t k, uint64_t ready,
-                             uint64_t *done)
+static fad_status run_strips(const fad_machine *m, const fad_step *step, uint64_t from, uint64_t to)
 {
-    uint64_t goal = ready * (step->n / band->rows), unit = band->whole >> k & 1 ? step->strip : PIECE;
     fad_status status = FAD_OK;
-    if (goal < step->n)
-        goal -= goal % unit;
-    while (status == FAD_OK && *done < goal) {
-        uint64_t left = goal - *done, rest = step->strip - *done % step->strip, count = left < rest ? left : rest;
-        status = fad_run_strip(m, step, NULL, *done, count);
-        *done += count;
+    for (uint64_t count; status == FAD_OK && from < to; from += count) {
+        count = fad_strip_from(step, from);
+        status = fad_run_strip(m, step, NULL, from, count);
     }
     return status;
 }
 
-void fad_run_blocks(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t from, uint64_t to)
+static bool is_local(const fad_machine *m, const fad_argument *a) { return a->base >= fad_first_local(m->program); }
+
+/* No step of a band before them reads or writes what they are written to. */
+void fad_run_zeros(const fad_machine *m, const fad_band *band)
+{
+    const fad_step *step = m->program->steps + band->first;
+    for (uint32_t k = 0; k < band->count; k++, step++)
+        if (step->kind == FAD_STEP_ZERO && !is_local(m, &step->arguments[0]))
+            fad_run_rows(m, step, 0, 0);
+}
+
+/* Rows of a local array. */
+static void run_zero(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t first, uint64_t count)
+{
+    const fad_argument *a = &step->arguments[0];
+    if (!is_local(m, a))
+        return;
+    const uint64_t bytes = band->local_bytes[a->base - fad_first_local(m->program)];
+    memset(m->bases[a->base] + a->offset + first * bytes, 0, count * bytes);
+}
+
+/* Product or extrema of some rows. */
+static void run_rows(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t first, uint64_t count)
 {
     bool sums = fad_sums_rows(band, (size_t)(step - m->program->steps) - band->first);
-    for (; from < to; from += band->block)
-        (sums ? fad_add_rows : fad_run_rows)(m, step, from, to - from < band->block ? to - from : band->block);
+    (sums ? fad_add_rows : fad_run_rows)(m, step, first, count);
 }
 
-/* Products in whole blocks: so they are the same however their operands came about. Gives how many rows are done. */
-static uint64_t run_rows(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t ready, uint64_t *done)
+void fad_run_blocks(const fad_machine *m, const fad_step *step, const fad_band *band)
 {
-    bool whole = step->kind != FAD_STEP_EXTREMUM && ready < band->rows;
-    uint64_t goal = whole ? ready - ready % band->block : ready;
-    fad_run_blocks(m, step, band, *done, goal);
-    return *done = goal;
+    for (uint64_t first = 0; first < band->rows; first += band->block)
+        run_rows(m, step, band, first, band->rows - first < band->block ? band->rows - first : band->block);
 }
 
-fad_status fad_run_band(const fad_machine *machine, const fad_band *band)
+static fad_status run_step(const fad_machine *m, const fad_step *step, const fad_band *band, uint64_t first, uint64_t count)
+{
+    const uint64_t row = step->n / band->rows; /* elements, of a region */
+    if (step->kind == FAD_STEP_REGION)
+        return run_strips(m, step, first * row, (first + count) * row);
+    if (step->kind == FAD_STEP_ZERO)
+        run_zero(m, step, band, first, count);
+    else
+        run_rows(m, step, band, first, count);
+    return FAD_OK;
+}
+
+fad_status fad_run_block(const fad_machine *machine, const fad_band *band, uint64_t block, uint64_t place, char **bases,
+                         fad_block_crew *crew)
 {
     fad_machine m = *machine;
-    uint64_t done[FAD_MOST_IN_BAND] = {0}; /* elements of a region, rows of other steps */
-    const fad_step *steps = m.program->steps + band->first;
-    for (uint64_t target = 0; target < band->rows;) {
-        target = band->rows - target > band->block ? target + band->block : band->rows;
-        uint64_t ready = target;
-        m.room = machine->room;
-        for (uint32_t k = 0; k < band->count; k++) {
-            const fad_step *step = &steps[k];
-            if (step->kind == FAD_STEP_REGION) {
-                fad_status status = run_region(&m, step, band, k, ready, &done[k]);
-                if (status != FAD_OK)
-                    return status;
-                ready = done[k] / (step->n / band->rows);
-            } else if (step->kind == FAD_STEP_ZERO) {
-                if (target <= band->block)
-                    fad_run_rows(&m, step, 0, 0);
-            } else {
-                ready = run_rows(&m, step, band, ready, &done[k]);
-            }
-            m.room += fad_band_room(m.program, band, k);
-        }
+    const fad_program *p = m.program;
+    const uint64_t first = block * band->block, left = band->rows - first;
+    const uint64_t count = left < band->block ? left : band->block;
+    const size_t local = fad_first_local(p);
+    size_t room = 0;
+    fad_status status = FAD_OK;
+    if (band->local_count) {
+        memcpy(bases, machine->bases, local * sizeof *bases);
+        m.bases = bases;
     }
-    return FAD_OK;
+    for (size_t k = 0; k < band->local_count; k++)
+        bases[local + k] = bases[FAD_IN_WORKSPACE] + place * band->block * band->local_bytes[k] - first * band->local_bytes[k];
+    for (uint32_t k = 0; k < band->count && status == FAD_OK; k++) {
+        bool waits = crew && fad_in_turn(band, k);
+        m.room = (crew && !waits ? m.strips + p->strip_bytes : machine->room) + room;
+        room += fad_band_room(p, band, k);
+        if (waits && !fad_await_block(crew, k, block))
+            return FAD_BAD_OPERAND;
+        status = run_step(&m, &p->steps[band->first + k], band, first, count);
+        if (waits)
+            fad_end_block(crew, k, block);
+    }
+    return status;
+}
+
+fad_status fad_run_band(const fad_machine *m, const fad_band *band)
+{
+    char *bases[FAD_MOST_BASES];
+    fad_status status = FAD_OK;
+    fad_run_zeros(m, band);
+    for (uint64_t block = 0; block * band->block < band->rows && status == FAD_OK; block++)
+        status = fad_run_block(m, band, block, 0, bases, NULL);
+    return status;
 }

@@ -47,12 +47,12 @@ static void run_strips(void *context, char *strips)
     atomic_fetch_add_explicit(&crew->threads, 1, memory_order_relaxed);
     while (atomic_load_explicit(&crew->status, memory_order_relaxed) == FAD_OK) {
         uint64_t strip = atomic_fetch_add_explicit(&crew->next, 1, memory_order_relaxed);
-        if (strip > (step->n - 1) / step->strip)
+        if (strip > fad_strip_number(step, step->n - 1))
             return;
-        uint64_t start = strip * step->strip, left = step->n - start;
+        uint64_t start = fad_strip_start(step, strip);
         uint64_t threads = atomic_load_explicit(&crew->threads, memory_order_relaxed);
         fad_prefetch_strip(&crew->streams, step, start + threads * step->strip); /* this thread's next one, most likely */
-        fad_status status = fad_run_strip(&m, step, crew, start, left < step->strip ? left : step->strip);
+        fad_status status = fad_run_strip(&m, step, crew, start, fad_strip_from(step, start));
         int fine = FAD_OK;
         if (status != FAD_OK)
             atomic_compare_exchange_strong(&crew->status, &fine, status);

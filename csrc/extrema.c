@@ -9,32 +9,87 @@ enum { LANES = 32, FEW = 8 };
 #define LARGER(X, Y)  (((X) > (Y)) | ((X) != (X)))
 #define SMALLER(X, Y) (((X) < (Y)) | ((X) != (X)))
 
-/* The best of `count` elements, WIDTH at a time; `i` is then where the rest begins. */
+/* The best of `count` elements, WIDTH at a time; the last ones are looked at twice. */
 #define FOLD(WIDTH, T, BETTER)                                                              \
     T part[WIDTH];                                                                          \
     for (int k = 0; k < WIDTH; k++)                                                         \
         part[k] = x[k];                                                                     \
-    for (i = WIDTH; i + WIDTH <= count; i += WIDTH)                                         \
-        for (int k = 0; k < WIDTH; k++)                                                     \
-            part[k] = BETTER(x[i + k], part[k]) ? x[i + k] : part[k];                       \
+    for (ptrdiff_t i = WIDTH; i + WIDTH <= count; i += WIDTH)                               \
+        MEET(WIDTH, BETTER, x + i)                                                          \
+    MEET(WIDTH, BETTER, x + count - WIDTH)                                                  \
     for (int half = WIDTH / 2; half; half /= 2)                                             \
-        for (int k = 0; k < half; k++)                                                      \
-            part[k] = BETTER(part[k + half], part[k]) ? part[k + half] : part[k];           \
-    best = BETTER(part[0], best) ? part[0] : best;
+        MEET(half, BETTER, part + half)                                                     \
+    return BETTER(part[0], best) ? part[0] : best;
 
-#define EXTREMUM(NAME, T, BETTER)                                                           \
+#define MEET(N, BETTER, FROM)                                                               \
+    for (int k = 0; k < (N); k++)                                                           \
+        part[k] = BETTER((FROM)[k], part[k]) ? (FROM)[k] : part[k];
+
+/* The same of floats, quickly: one comparison an element, which leaves a NaN out. One in the sum tells of it. Each step has
+ * its own loop of a fixed length, which the compiler keeps in registers. */
+#define FOLD_QUICKLY(WIDTH, T, ORDER)                                                       \
+    T part[WIDTH], sum[WIDTH];                                                              \
+    for (int k = 0; k < WIDTH; k++)                                                         \
+        part[k] = sum[k] = x[k];                                                            \
+    for (ptrdiff_t i = WIDTH; i + WIDTH <= count; i += WIDTH)                               \
+        MEET_QUICKLY(WIDTH, ORDER, x + i, x + i)                                            \
+    if (count % WIDTH)                                                                      \
+        MEET_QUICKLY(WIDTH, ORDER, x + count - WIDTH, x + count - WIDTH)                    \
+    if (WIDTH > 16)                                                                         \
+        MEET_QUICKLY(16, ORDER, part + WIDTH / 2, sum + WIDTH / 2)                          \
+    if (WIDTH > 8)                                                                          \
+        MEET_QUICKLY(8, ORDER, part + 8, sum + 8)                                           \
+    MEET_QUICKLY(4, ORDER, part + 4, sum + 4)                                               \
+    MEET_QUICKLY(2, ORDER, part + 2, sum + 2)                                               \
+    MEET_QUICKLY(1, ORDER, part + 1, sum + 1)                                               \
+    *total = sum[0];                                                                        \
+    return part[0] ORDER best ? part[0] : best;
+
+#define MEET_QUICKLY(N, ORDER, FROM, TERMS)                                                 \
+    for (int k = 0; k < (N); k++) {                                                         \
+        part[k] = (FROM)[k] ORDER part[k] ? (FROM)[k] : part[k];                            \
+        sum[k] += (TERMS)[k];                                                               \
+    }
+
+#define QUICKLY(NAME, T, ORDER)                                                             \
+    FAD_SIMD static T NAME##_of_numbers(const T *x, ptrdiff_t count, T best, T *total)      \
+    {                                                                                       \
+        if (count >= LANES) {                                                               \
+            FOLD_QUICKLY(LANES, T, ORDER)                                                   \
+        }                                                                                   \
+        FOLD_QUICKLY(FEW, T, ORDER)                                                         \
+    }
+QUICKLY(max_f64, double, >)
+QUICKLY(max_f32, float, >)
+QUICKLY(min_f64, double, <)
+QUICKLY(min_f32, float, <)
+
+/* A line of floats. */
+#define FLOATS(NAME, T)                                                                     \
+    static T NAME##_of_floats(const T *x, ptrdiff_t count, T best)                          \
+    {                                                                                       \
+        T total = best, found = best;                                                       \
+        if (count >= FEW && best == best)                                                   \
+            found = NAME##_of_numbers(x, count, best, &total);                              \
+        return count >= FEW && total == total ? found : NAME##_of_line(x, count, best);     \
+    }
+#define NO_FLOATS(NAME, T)                                                                  \
+    static T NAME##_of_floats(const T *x, ptrdiff_t count, T best) { return NAME##_of_line(x, count, best); }
+
+#define EXTREMUM(NAME, T, BETTER, QUICK)                                                    \
     FAD_SIMD static T NAME##_of_line(const T *x, ptrdiff_t count, T best)                   \
     {                                                                                       \
-        ptrdiff_t i = 0;                                                                    \
         if (count >= LANES) {                                                               \
             FOLD(LANES, T, BETTER)                                                          \
-        } else if (count >= FEW) {                                                          \
+        }                                                                                   \
+        if (count >= FEW) {                                                                 \
             FOLD(FEW, T, BETTER)                                                            \
         }                                                                                   \
-        for (; i < count; i++)                                                              \
+        for (ptrdiff_t i = 0; i < count; i++)                                               \
             best = BETTER(x[i], best) ? x[i] : best;                                        \
         return best;                                                                        \
     }                                                                                       \
+    QUICK(NAME, T)                                                                          \
     FAD_SIMD static void NAME##_of_rows(T *restrict to, const T *restrict x, ptrdiff_t n)   \
     {                                                                                       \
         for (ptrdiff_t i = 0; i < n; i++)                                                   \
@@ -45,7 +100,7 @@ enum { LANES = 32, FEW = 8 };
         const ptrdiff_t size = sizeof(T);                                                   \
         (void)context;                                                                      \
         if (steps[1] == size && steps[0] == 0) {                                            \
-            *(T *)data[0] = NAME##_of_line((const T *)data[1], count, *(const T *)data[0]); \
+            *(T *)data[0] = NAME##_of_floats((const T *)data[1], count, *(const T *)data[0]); \
         } else if (steps[1] == size && steps[0] == size) {                                  \
             NAME##_of_rows((T *)data[0], (const T *)data[1], count);                        \
         } else {                                                                            \
@@ -56,14 +111,14 @@ enum { LANES = 32, FEW = 8 };
             }                                                                               \
         }                                                                                   \
     }
-EXTREMUM(max_f64, double, LARGER)
-EXTREMUM(max_f32, float, LARGER)
-EXTREMUM(max_i64, int64_t, LARGER)
-EXTREMUM(max_bool, uint8_t, LARGER)
-EXTREMUM(min_f64, double, SMALLER)
-EXTREMUM(min_f32, float, SMALLER)
-EXTREMUM(min_i64, int64_t, SMALLER)
-EXTREMUM(min_bool, uint8_t, SMALLER)
+EXTREMUM(max_f64, double, LARGER, FLOATS)
+EXTREMUM(max_f32, float, LARGER, FLOATS)
+EXTREMUM(max_i64, int64_t, LARGER, NO_FLOATS)
+EXTREMUM(max_bool, uint8_t, LARGER, NO_FLOATS)
+EXTREMUM(min_f64, double, SMALLER, FLOATS)
+EXTREMUM(min_f32, float, SMALLER, FLOATS)
+EXTREMUM(min_i64, int64_t, SMALLER, NO_FLOATS)
+EXTREMUM(min_bool, uint8_t, SMALLER, NO_FLOATS)
 
 static void fill(const fad_array *to, bool largest)
 {

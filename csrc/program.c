@@ -111,7 +111,7 @@ size_t fad_step_room(const fad_program *p, const fad_step *step)
 
 size_t fad_band_room(const fad_program *p, const fad_band *band, size_t k)
 {
-    const fad_step *step = &p->steps[band->first + k];
+    const fad_step *step = &p->banded.steps[band->first + k];
     const int64_t *to = p->numbers + step->numbers + 6;
     if (!fad_sums_rows(band, k))
         return fad_step_room(p, step);
@@ -147,6 +147,9 @@ void fad_program_destroy(fad_program *p)
     FREE(turns, p->instruction_count);
     FREE(together, p->step_count);
     FREE(bands, p->band_count);
+    FREE(banded.steps, p->step_count);
+    FREE(banded.instructions, p->instruction_count);
+    FREE(banded.bound, p->instruction_count);
     FREE(scalars, p->scalar_count);
     FREE(repeats, p->repeat_count);
     FREE(groups, p->group_count);

@@ -166,6 +166,7 @@ typedef struct {
     uint32_t strips;        /* temporaries */
     uint32_t numbers;       /* MATMUL, CUMSUM, EXTREMUM, SUM: shapes and strides (in elements) */
     uint32_t unused;
+    uint64_t piece;         /* of a region in a band: each strip ends where so many elements end, or is whole. 0: anywhere */
     fad_argument arguments[3];
 } fad_step;
 
@@ -195,17 +196,29 @@ typedef struct {
 
 enum { FAD_MOST_GROUPS = 8, FAD_MOST_TOGETHER = 64 };
 
+enum { FAD_MOST_IN_BAND = 16, FAD_MOST_LOCAL = 8 };
+
 /* Steps that go over the same rows, `block` of them at a time before the next step does those (program_bands.c). */
 typedef struct {
     uint32_t first, count;
     uint64_t rows, block;
     uint32_t sums;          /* bit k: step k is a product of matrices whose sums go over the rows */
-    uint32_t whole;         /* bit k: step k is a region that sums, strip by strip */
+    uint32_t turns;         /* bit k: blocks do step k in turn, as more than one of them writes to the same memory */
+    bool apart;             /* in all else no two blocks meet: several threads may run them */
+    uint32_t local_count;   /* arrays of which nothing else reads anything: all blocks may have the place of the first */
+    uint64_t local_bytes[FAD_MOST_LOCAL]; /* of a row of each */
 } fad_band;
 
-enum { FAD_MOST_IN_BAND = 16 };
+/* The steps of bands as they run: regions have a strip and a piece of their own there, and local array number k is in base
+ * fad_first_local(program) + k. */
+typedef struct {
+    fad_step *steps;
+    fad_instruction *instructions;
+    fad_ready *bound;
+} fad_banded;
 
 static inline bool fad_sums_rows(const fad_band *band, size_t k) { return band->sums >> k & 1; }
+static inline bool fad_in_turn(const fad_band *band, size_t k) { return band->turns >> k & 1; }
 
 typedef struct fad_call {
     void *rule;
@@ -235,6 +248,7 @@ typedef struct fad_program {
     fad_turn *turns;                /* of each instruction; NULL: all strips run one after the other */
     uint8_t *together;              /* of each step, where there are turns: whether its strips may run together */
     fad_band *bands;                /* in the order of their steps */
+    fad_banded banded;              /* where there are bands: as many steps and instructions as outside of them */
     double *scalar_constants;       /* copied to the start of every workspace */
     char *constants;
     size_t input_count, output_count, call_form_count, step_count, instruction_count, scalar_count, repeat_count;
@@ -249,7 +263,9 @@ typedef struct fad_program {
     bool strict;
 } fad_program;
 
-enum { FAD_CACHE_LINE = 64 };
+enum { FAD_CACHE_LINE = 64, FAD_MOST_BASES = 64 /* that have no room in the workspace of their own */ };
+
+static inline size_t fad_first_local(const fad_program *p) { return FAD_FIRST_INPUT + p->input_count + p->output_count; }
 
 /* Room of a run for a REPEAT step of `count` instructions: where they are in the iteration at hand. */
 static inline size_t fad_repeat_bytes(size_t count) { return (count + 1) * (5 + 4 * 2) * sizeof(int64_t); }
@@ -270,7 +286,8 @@ fad_status fad_program_bind(fad_program *program);
 fad_status fad_program_columns(fad_program *program);
 /* Elements times instructions of a region that several threads run, in fad_program_bind: some 50 us. */
 enum { FAD_LEAST_WORK = 1 << 18 };
-/* Finds the regions with so much work that several threads may run, and the turns in them. Again, after a change. */
+/* Finds the regions with so much work that several threads may run, and the turns in them. Again, after a change, and
+ * before fad_program_bands. */
 fad_status fad_program_turns(fad_program *program, uint64_t least_work);
 /* Bytes that steps pass over again in the second-level cache, and leave room for others. */
 enum { FAD_CACHE_BYTES = 3 << 16 };

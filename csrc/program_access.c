@@ -43,6 +43,7 @@ bool fad_see_access(const fad_program *p, const fad_step *step, uint32_t number,
         x.own[1] = 0;
     } else {
         x.end = a->offset + step->n * item;
+        x.whole = x.writes && k == i->count - 1;
     }
     *out = x;
     return true;

@@ -3,8 +3,9 @@
  * Steps one after the other pass over whole arrays: what one writes is out of the cache when the next one reads it. Where
  * each goes over the same rows (a region, a product of matrices, the extrema of rows), and nothing in a row depends on
  * later rows, they are a band: each does some rows, as many as stay in the second-level cache, before the next one does
- * them. A band changes no bit, but for products of matrices, which are made in blocks of rows wherever there is a band,
- * also by many threads. */
+ * them. An array that the band alone reads and writes is local: the rows of each block may lie where those of the first
+ * do, so it stays in the cache too. Strips of regions and products of matrices end with a block of rows, also by many
+ * threads, and sums are rounded accordingly; a band changes no other bit. */
 #include "program_access.h"
 
 enum {
@@ -20,6 +21,8 @@ enum {
 typedef struct {
     uint32_t base;
     bool writes, done;          /* done: all of it before the next step begins */
+    bool whole;                 /* of what has rows: all of each is written */
+    uint32_t step;              /* of the band */
     uint64_t begin, end, stride;
 } access;
 
@@ -45,7 +48,7 @@ static bool add(making *b, access x)
 
 static access by_rows(const fad_access *x, uint64_t n, uint64_t rows)
 {
-    access out = {.base = x->base, .writes = x->writes, .begin = x->begin, .end = x->end};
+    access out = {.base = x->base, .writes = x->writes, .whole = x->whole, .begin = x->begin, .end = x->end};
     int64_t outer = fad_access_dims(x)[0], stride = fad_access_strides(x)[0];
     if (x->indexed || stride <= 0 || (uint64_t)outer % rows != 0 || n % rows != 0)
         return out;
@@ -73,7 +76,8 @@ static bool add_array(making *b, const fad_step *step, int k, const int64_t *dim
     for (uint64_t d = 1; d < ndim; d++)
         stride *= (uint64_t)dims[d];
     uint64_t begin = step->arguments[k].offset;
-    access x = {step->arguments[k].base, writes, false, begin, begin + stride, stride};
+    access x = {.base = step->arguments[k].base, .writes = writes, .whole = writes, .begin = begin, .end = begin + stride,
+                .stride = stride};
     return stride && add(b, x);
 }
 
@@ -90,10 +94,10 @@ static bool see_rows_of_product(making *b, const fad_step *step, const int64_t *
 {
     const fad_argument *a = step->arguments;
     uint64_t item = fad_itemsize(step->dtype);
-    access left = {a[0].base, false, false, a[0].offset, a[0].offset + item * (1 + (uint64_t)(s[1] * (x[2] - 1))),
-                   item * (uint64_t)s[0]};
-    access right = {a[1].base, false, false, a[1].offset,
-                    a[1].offset + item * (1 + (uint64_t)(s[2] * (y[1] - 1)) + (uint64_t)(s[3] * (y[2] - 1))), 0};
+    access left = {.base = a[0].base, .begin = a[0].offset, .stride = item * (uint64_t)s[0],
+                   .end = a[0].offset + item * (1 + (uint64_t)(s[1] * (x[2] - 1)))};
+    access right = {.base = a[1].base, .begin = a[1].offset,
+                    .end = a[1].offset + item * (1 + (uint64_t)(s[2] * (y[1] - 1)) + (uint64_t)(s[3] * (y[2] - 1)))};
     const int64_t to[2] = {x[1], y[2]};
     return x[2] <= DEEPEST && add(b, left) && add(b, right) && add_array(b, step, 2, to, 2, true);
 }
@@ -106,11 +110,11 @@ static bool see_sums_over_rows(making *b, const fad_step *step, const int64_t *x
     uint64_t item = fad_itemsize(step->dtype), sums = (uint64_t)x[1] * (uint64_t)y[2];
     if (x[1] > MOST_SUMS / y[2])
         return false;
-    access left = {a[0].base, false, false, a[0].offset, a[0].offset + item * (1 + (uint64_t)(s[0] * (x[1] - 1))),
-                   item * (uint64_t)s[1]};
-    access right = {a[1].base, false, false, a[1].offset, a[1].offset + item * (1 + (uint64_t)(s[3] * (y[2] - 1))),
-                    item * (uint64_t)s[2]};
-    access to = {a[2].base, true, false, a[2].offset, a[2].offset + item * sums, 0};
+    access left = {.base = a[0].base, .begin = a[0].offset, .stride = item * (uint64_t)s[1],
+                   .end = a[0].offset + item * (1 + (uint64_t)(s[0] * (x[1] - 1)))};
+    access right = {.base = a[1].base, .begin = a[1].offset, .stride = item * (uint64_t)s[2],
+                    .end = a[1].offset + item * (1 + (uint64_t)(s[3] * (y[2] - 1)))};
+    access to = {.base = a[2].base, .writes = true, .begin = a[2].offset, .end = a[2].offset + item * sums};
     b->sums = true;
     return add(b, left) && add(b, right) && add(b, to);
 }
@@ -134,7 +138,8 @@ static bool see_matmul(making *b, const fad_step *step)
 
 static bool see_zero(making *b, const fad_step *step)
 {
-    access x = {step->arguments[0].base, true, true, step->arguments[0].offset, step->arguments[0].offset + step->n, 0};
+    const fad_argument *a = step->arguments;
+    access x = {.base = a->base, .writes = true, .done = true, .begin = a->offset, .end = a->offset + step->n};
     return add(b, x);
 }
 
@@ -168,13 +173,15 @@ static bool may_overtake(const access *x, const access *y, uint64_t rows)
     return x->stride && x->stride == y->stride && y->end <= x->begin + x->stride;
 }
 
+/* A region in one strip does all rows of an instruction before the next. */
 static bool join(making *b, const fad_step *step)
 {
     size_t before = b->count;
     if (!see(b, step))
         return false;
-    for (size_t i = 0; i < before; i++)
-        for (size_t k = before; k < b->count; k++)
+    bool apart = step->kind == FAD_STEP_REGION && step->n <= step->strip;
+    for (size_t i = 0; i < (apart ? b->count : before); i++)
+        for (size_t k = i < before ? before : i + 1; k < b->count; k++)
             if (!may_overtake(&b->all[i], &b->all[k], b->rows))
                 return false;
     return true;
@@ -229,28 +236,20 @@ static bool is_large(const fad_program *p, const fad_step *step, uint64_t cache)
     }
 }
 
-/* Whether the step is a region with sums, of which those of each strip are added. */
-static bool sums_strips(const fad_program *p, const fad_step *step)
-{
-    for (uint32_t i = 0; step->kind == FAD_STEP_REGION && i < step->count; i++)
-        if (p->instructions[step->first + i].code == FAD_DO_ADD)
-            return true;
-    return false;
-}
-
 /* The band of the steps from `first` on, if they go over so many rows. */
 static fad_band begin(making *b, size_t first, uint64_t rows)
 {
     const fad_program *p = b->p;
     fad_band band = {.first = (uint32_t)first, .rows = rows};
-    size_t kept = 0, moving = 0;
+    size_t kept = 0, moving = 0, seen = 0;
     b->rows = rows;
     b->count = 0;
     for (size_t i = first; i < p->step_count && i - first < FAD_MOST_IN_BAND && join(b, &p->steps[i]); i++) {
         bool zero = p->steps[i].kind == FAD_STEP_ZERO;
+        for (; seen < b->count; seen++)
+            b->all[seen].step = (uint32_t)(i - first);
         moving += !zero;
         band.sums |= (uint32_t)b->sums << (i - first);
-        band.whole |= (uint32_t)sums_strips(p, &p->steps[i]) << (i - first);
         band.count = zero ? band.count : (uint32_t)(i - first + 1); /* it does not end in zeros */
         kept = zero ? kept : b->count;
     }
@@ -276,13 +275,156 @@ static fad_band widest(making *b, size_t first)
     return best;
 }
 
-static fad_status keep(fad_program *p, fad_band band)
+/* --- threads --- */
+
+/* Whether different rows of the two are different memory, or nothing that is written. */
+static bool by_row(const access *x, const access *y, uint64_t rows)
+{
+    uint64_t begin = x->begin < y->begin ? x->begin : y->begin, end = x->end > y->end ? x->end : y->end;
+    if (x->base != y->base || !(x->writes || y->writes) || x->done || y->done ||
+        x->end + x->stride * (rows - 1) <= y->begin || y->end + y->stride * (rows - 1) <= x->begin)
+        return true;
+    return x->stride && x->stride == y->stride && end - begin <= x->stride;
+}
+
+static void find_turns(const making *b, fad_band *band)
+{
+    band->apart = true;
+    for (size_t i = 0; i < b->count; i++)
+        for (size_t k = i; k < b->count; k++)
+            if (!by_row(&b->all[i], &b->all[k], b->rows)) {
+                band->turns |= UINT32_C(1) << b->all[i].step;
+                band->apart = band->apart && b->all[i].step == b->all[k].step;
+            }
+}
+
+/* --- local arrays --- */
+
+/* Whether the accesses are rows of the array that has `x` as its rows, the first of them writes it, and nothing of it is
+ * read after the band. */
+static bool is_local(const making *b, const fad_band *band, const access *x)
+{
+    const uint64_t end = x->begin + x->stride * b->rows;
+    bool written = false;
+    if (x->base != FAD_IN_WORKSPACE || x->stride == 0 || x->end - x->begin != x->stride)
+        return false;
+    for (size_t i = 0; i < b->count; i++) {
+        const access *y = &b->all[i];
+        uint64_t y_end = y->end + y->stride * (b->rows - 1);
+        if (y->base != x->base || y_end <= x->begin || y->begin >= end)
+            continue;
+        bool zeros = y->done && y->begin == x->begin && y->end == end;
+        bool row = y->stride == x->stride && y->begin >= x->begin && y->end <= x->end;
+        written = written || zeros || (row && y->whole && y->begin == x->begin && y->end == x->end);
+        if (!written || !(zeros || row))
+            return false;
+    }
+    return !fad_is_read_later(b->p, (size_t)band->first + band->count, x->begin, end);
+}
+
+/* What lies in the local array has its base from now on. */
+static void move(const making *b, const access *x, uint32_t base, fad_argument *a)
+{
+    if (a->place != FAD_AT_STRIP && a->base == x->base && a->offset >= x->begin &&
+        a->offset < x->begin + x->stride * b->rows)
+        a->base = base;
+}
+
+static void move_all(const making *b, const fad_band *band, const access *x, uint32_t base)
+{
+    const fad_banded *to = &b->p->banded;
+    for (fad_step *step = to->steps + band->first; step < to->steps + band->first + band->count; step++) {
+        for (int k = 0; !fad_is_region(step->kind) && k < 3; k++)
+            move(b, x, base, &step->arguments[k]);
+        for (size_t i = step->first; fad_is_region(step->kind) && i < (size_t)step->first + step->count; i++)
+            for (int k = 0; k < to->instructions[i].count; k++) {
+                fad_argument *a = &to->instructions[i].arguments[k];
+                move(b, x, base, a);
+                if (a->base == base)
+                    to->bound[i].places[k] = (uint64_t)base << FAD_OFFSET_BITS | a->offset;
+            }
+    }
+}
+
+static void find_local(const making *b, fad_band *band)
+{
+    const size_t first = fad_first_local(b->p);
+    if (first + FAD_MOST_LOCAL > FAD_MOST_BASES)
+        return;
+    for (size_t i = 0; i < b->count && band->local_count < FAD_MOST_LOCAL; i++) {
+        const access *x = &b->all[i];
+        bool known = !x->writes;
+        for (size_t k = 0; k < i && !known; k++)
+            known = b->all[k].writes && b->all[k].base == x->base && b->all[k].begin == x->begin && b->all[k].stride;
+        if (known || !is_local(b, band, x))
+            continue;
+        move_all(b, band, x, (uint32_t)(first + band->local_count));
+        band->local_bytes[band->local_count++] = x->stride;
+    }
+}
+
+/* --- the whole --- */
+
+static void forget(fad_program *p)
+{
+    const fad_banded none = {NULL, NULL, NULL};
+    fad_allocator *a = &p->allocator;
+    a->resize(a->context, p->bands, p->band_count * sizeof *p->bands, 0);
+    a->resize(a->context, p->banded.steps, p->step_count * sizeof *p->steps, 0);
+    a->resize(a->context, p->banded.instructions, p->instruction_count * sizeof *p->instructions, 0);
+    a->resize(a->context, p->banded.bound, p->instruction_count * sizeof *p->bound, 0);
+    p->bands = NULL;
+    p->band_count = 0;
+    p->banded = none;
+}
+
+/* Steps and instructions that bands may change. */
+static bool copy(fad_program *p)
+{
+    fad_allocator *a = &p->allocator;
+    const size_t steps = p->step_count * sizeof *p->steps, bound = p->instruction_count * sizeof *p->bound;
+    const size_t instructions = p->instruction_count * sizeof *p->instructions;
+    p->banded.steps = a->resize(a->context, NULL, 0, steps);
+    p->banded.instructions = instructions ? a->resize(a->context, NULL, 0, instructions) : NULL;
+    p->banded.bound = instructions ? a->resize(a->context, NULL, 0, bound) : NULL;
+    if (!p->banded.steps || (instructions && (!p->banded.instructions || !p->banded.bound)))
+        return false;
+    memcpy(p->banded.steps, p->steps, steps);
+    if (instructions) {
+        memcpy(p->banded.instructions, p->instructions, instructions);
+        memcpy(p->banded.bound, p->bound, bound);
+    }
+    return true;
+}
+
+/* Strips of a region that end with a block of rows; and each with a row, where that leaves them whole vectors. */
+static void cut(const fad_band *band, fad_step *step)
+{
+    enum { VECTOR = 8 };
+    const uint64_t row = step->n / band->rows, rows = step->strip / row;
+    step->piece = band->block * row;
+    if (step->strip > step->piece)
+        step->strip = (uint32_t)step->piece;
+    else if (rows && rows * row % VECTOR == 0)
+        step->strip = (uint32_t)(rows * row);
+    else if (rows >= VECTOR)
+        step->strip = (uint32_t)(rows / VECTOR * VECTOR * row);
+}
+
+static fad_status keep(making *b, fad_program *p, fad_band band)
 {
     size_t size = sizeof *p->bands, sums = 0;
+    if (!p->banded.steps && !copy(p))
+        return FAD_NO_MEMORY;
     fad_band *grown = p->allocator.resize(p->allocator.context, p->bands, p->band_count * size, (p->band_count + 1) * size);
     if (!grown)
         return FAD_NO_MEMORY;
     p->bands = grown;
+    for (size_t k = 0; k < band.count; k++)
+        if (p->steps[band.first + k].kind == FAD_STEP_REGION)
+            cut(&band, &p->banded.steps[band.first + k]);
+    find_turns(b, &band);
+    find_local(b, &band);
     p->bands[p->band_count++] = band;
     for (size_t k = 0; k < band.count; k++)
         sums += fad_band_room(p, &band, k);
@@ -293,16 +435,15 @@ static fad_status keep(fad_program *p, fad_band band)
 fad_status fad_program_bands(fad_program *p, uint64_t cache)
 {
     making b = {.p = p, .cache = cache};
-    p->allocator.resize(p->allocator.context, p->bands, p->band_count * sizeof *p->bands, 0);
-    p->bands = NULL;
-    p->band_count = 0;
+    forget(p);
     for (size_t i = p->first_free; cache && i < p->step_count; i++) {
         if (!is_large(p, &p->steps[i], cache))
             continue;
         fad_band band = widest(&b, i);
         if (band.count == 0)
             continue;
-        fad_status status = keep(p, band);
+        band = begin(&b, i, band.rows); /* the accesses of this one */
+        fad_status status = keep(&b, p, band);
         if (status != FAD_OK)
             return status;
         i += band.count - 1;

@@ -63,6 +63,7 @@ results.h:
 results.c: results.h
 program_access.h: program.h
 program_access.c: program_access.h
+program_live.c: program_access.h
 program_turns.c: program_access.h
 program_bands.c: program_access.h
 program_columns.c: program.h
@@ -89,6 +90,7 @@ vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
 exec_bands.c: exec.h
+exec_blocks.c: exec.h
 exec_crew.c: exec.h
 exec_affine.c: exec.h array.h
 exec_columns.c: exec.h

@@ -163,6 +163,26 @@ def test_gradient_at_kinks(f, x, expected):
     np.testing.assert_allclose(fad.grad(f)(np.array(x)), expected, rtol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("most", [np.max, np.min])
+def test_extrema_of_rows_of_any_length(rng, most, dtype):
+    """With a NaN, or infinities of both signs, in any place."""
+    for n in (*range(1, 20), 31, 32, 33, 47, 64, 65, 100):
+        x = rng.normal(size=(2 * n + 3, n)).astype(dtype)
+        x[np.arange(n), np.arange(n)] = np.nan
+        x[n + np.arange(n), np.arange(n)] = np.inf
+        x[n + np.arange(n), (np.arange(n) + 1) % n] = -np.inf
+        x[2 * n] = np.inf
+        x[2 * n + 1] = -np.inf
+        for f in (lambda x: most(x, axis=1), fad.compile(lambda x: most(x, axis=1) * 1.0)):
+            with fad.Tape() as tape:
+                y = f(tape.variable(x))
+            np.testing.assert_array_equal(y.value, most(x, axis=1))
+        np.testing.assert_array_equal(
+            fad.compile(lambda x: most(x, axis=1) * 1.0)(x), most(x, axis=1)
+        )
+
+
 def test_ties_along_an_axis():
     x = np.array([[1.0, 1.0, 0.0], [2.0, 3.0, 1.0]])
     gradient = fad.grad(lambda x: np.sum(np.max(x, axis=1) * np.array([1.0, 10.0])))(x)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from memory_use import SANITIZED, memory_in_use, needs_memory_in_use
 
 import fastad as fad
 
@@ -119,6 +120,56 @@ def test_steps_go_by_rows(rng, name):
     assert f"of {shapes[0][0]} rows at a time" in compiled.program(*arguments).text()
     strict = fad.compile(lambda *x: gradient_of(f)(*x), strict=True)
     assert "rows at a time" not in strict.program(*arguments).text()
+
+
+@needs_memory_in_use
+def test_arrays_that_a_band_alone_reads_are_never_whole(rng):
+    points, centroids = rng.normal(size=(200_000, 2)), rng.normal(size=(100, 2))
+    before = memory_in_use()
+    program = fad.compile(gradient_of(nearest)).program(points, centroids)
+    found = program(points, centroids)
+    whole = points.shape[0] * centroids.shape[0] * 8  # the distances; ties are an eighth of it
+    assert memory_in_use() - before < whole / 2 or SANITIZED
+    expected = gradient_of(nearest)(points, centroids)
+    np.testing.assert_allclose(found[0], expected[0], 1e-10)
+    np.testing.assert_allclose(found[2], expected[1][1], 1e-10, 1e-10)
+
+
+def test_an_array_that_is_read_after_the_band_is_kept(rng):
+    x, w = rng.normal(size=(3001, 7)), rng.normal(size=(7, 83))
+
+    def each(x, w):
+        y = x @ w
+        z = np.exp(y - np.max(y, axis=1, keepdims=True))
+        s = np.sum(z, axis=1, keepdims=True)
+        return y, z, s
+
+    def later(x, w):
+        y, z, s = each(x, w)
+        return np.sum(np.cumsum(z / s, axis=0)[::7]) + np.sum(y[1:] * y[:-1])
+
+    def outputs(x, w):
+        y, z, s = each(x, w)
+        return z / s, s, np.max(z * y, axis=0)
+
+    np.testing.assert_allclose(fad.compile(later)(x, w), later(x, w), 1e-11)
+    for ours, theirs in zip(fad.compile(outputs)(x, w), outputs(x, w), strict=True):
+        np.testing.assert_allclose(ours, theirs, 1e-11)
+
+
+def test_memory_of_a_band_is_used_again_by_the_next(rng):
+    """Two bands over other rows, whose arrays may take each other's memory; run again and again."""
+
+    def f(x, w):
+        y = x @ w
+        first = np.max(np.tanh(y), axis=1)
+        z = np.reshape(first, (-1, 1)) @ w[:1] + np.sin(x @ w)
+        return np.sum(np.exp(z - np.max(z, axis=1, keepdims=True))) + np.sum(first)
+
+    compiled = gradient_of(fad.compile(f))
+    for _ in range(3):
+        x, w = rng.normal(size=(3001, 7)), rng.normal(size=(7, 83))
+        compare(compiled(x, w), gradient_of(f)(x, w), 1e-10)
 
 
 def test_what_reads_later_rows_does_not_go_by_rows(rng):

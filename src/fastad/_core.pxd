@@ -142,6 +142,7 @@ cdef extern from "fastad.h" nogil:
     ctypedef struct fad_band:
         uint32_t first, count
         uint64_t rows, block
+        uint32_t local_count
     ctypedef struct fad_program
     ctypedef struct fad_form:
         uint8_t dtype

@@ -414,7 +414,10 @@ cdef class Program:
         lines = [self.step_text(&self.program.steps[i]) for i in range(self.program.step_count)]
         for i in range(self.program.band_count):
             band = &self.program.bands[i]
-            lines[band.first] = f"{band.count} steps, {band.block} of {band.rows} rows at a time\n{lines[band.first]}"
+            kept = f", all that is kept of arrays: {band.local_count}" if band.local_count else ""
+            lines[band.first] = (
+                f"{band.count} steps, {band.block} of {band.rows} rows at a time{kept}\n{lines[band.first]}"
+            )
         return "".join(lines)
 
     cdef str place(self, fad_argument *a):

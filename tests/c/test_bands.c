@@ -1,12 +1,13 @@
-/* test_bands.c: steps that run some rows at a time (program_bands.c) give the bits of steps one after another, for
- * any number of rows at a time, elements a strip and threads; but for sums over the rows in a product of matrices, which
- * are rounded block by block, by any number of threads alike. Traces here are of arrays with the same rows: products,
+/* test_bands.c: steps that run some rows at a time (program_bands.c) give the bits of steps one after another with the
+ * same strips, for any number of rows at a time, elements a strip and threads; but for sums over the rows in a product of
+ * matrices, which are rounded block by block, by any number of threads alike. Arrays of which a band keeps a block alone
+ * are among them. Traces here are of arrays with the same rows: products,
  * extrema and sums of them in any order, what is written into them, shifted rows. Prints "ok". */
 #include "programs.h"
 
 enum { PROGRAMS = 300, MOST_ROWS = 40, MOST_COLUMNS = 9, MOST_SIZE = MOST_ROWS * MOST_ROWS };
 
-static size_t in_bands[FAD_STEP_COUNT], sums_in_bands;
+static size_t in_bands[FAD_STEP_COUNT], sums_in_bands, local_arrays, blocks_apart, in_turn, blocks_meet;
 
 /* --- traces of arrays with the same rows --- */
 
@@ -212,9 +213,32 @@ static void run_in_bands(fad_program *p, memory *m, uint64_t cache, fad_pool *po
         memset(m->outputs[i], 0xab, p->outputs[i].bytes);
     DO(fad_program_bands(p, cache));
     DO(fad_program_run(p, m->workspace, m->inputs, m->outputs, pool, &failed));
-    for (size_t i = 0; i < p->band_count; i++)
+    for (size_t i = 0; i < p->band_count; i++) {
+        local_arrays += p->bands[i].local_count;
+        blocks_apart += pool && p->bands[i].apart;
+        in_turn += pool && p->bands[i].apart && p->bands[i].turns;
+        blocks_meet += pool && !p->bands[i].apart;
         for (size_t k = 0; k < p->bands[i].count; k++)
             in_bands[p->steps[p->bands[i].first + k].kind]++;
+    }
+}
+
+/* One step after another, with the strips that they have in bands. */
+static void run_alone(fad_program *p, memory *m, uint64_t cache)
+{
+    uint32_t *strips = malloc(p->step_count * sizeof *strips);
+    DO(fad_program_bands(p, cache));
+    for (size_t i = 0; i < p->step_count; i++) {
+        strips[i] = p->steps[i].strip;
+        p->steps[i].strip = p->band_count ? p->banded.steps[i].strip : strips[i];
+        p->steps[i].piece = p->band_count ? p->banded.steps[i].piece : 0;
+    }
+    run_in_bands(p, m, 0, NULL);
+    for (size_t i = 0; i < p->step_count; i++) {
+        p->steps[i].strip = strips[i];
+        p->steps[i].piece = 0;
+    }
+    free(strips);
 }
 
 /* Of strict programs, where no rounding breaks a tie. */
@@ -261,8 +285,8 @@ static void test_seed(uint64_t seed, fad_pool *pool)
         allocate(&together, p);
         fill_inputs(&by_rows, p, &w.g.r);
         fill_inputs(&together, p, &w.g.r);
-        run_in_bands(p, &alone, 0, NULL);
         for (size_t c = 0; c < sizeof caches / sizeof *caches; c++) {
+            run_alone(p, &alone, caches[c]);
             run_in_bands(p, &by_rows, caches[c], NULL);
             if (sums_over_rows(p))
                 expect_close(p, &by_rows, &alone, seed);
@@ -280,6 +304,54 @@ static void test_seed(uint64_t seed, fad_pool *pool)
     end(&w.g.r);
 }
 
+/* --- what one strip reads ahead --- */
+
+static size_t instruction_of(const fad_program *p, int op)
+{
+    size_t i = 0;
+    while (i < p->instruction_count && (p->instructions[i].code != FAD_DO_OP || p->instructions[i].op != op))
+        i++;
+    EXPECT(i < p->instruction_count);
+    return i;
+}
+
+/* Extrema, then sines of a column and cosines of the sines one row further: all in one strip, which is no band's. */
+static void test_region_that_reads_ahead(void)
+{
+    rows_generator w = {.g = {.state = 5}};
+    fad_program *p = NULL;
+    memory one, other;
+    uint32_t best;
+    begin(&w.g.r);
+    w.whole = shape2(&w, MOST_ROWS, MOST_COLUMNS);
+    w.one_column = shape2(&w, MOST_ROWS, 1);
+    DO(fad_record_extremum_to(w.g.r.trace.tape, FAD_MAX_TO, values(&w, w.whole), w.one_column, &best));
+    output(&w.g.r, best);
+    output(&w.g.r, un(w.g.r.trace.tape, FAD_COS, un(w.g.r.trace.tape, FAD_SIN, values(&w, w.one_column))));
+    DO(lower(&w.g.r, false, &p));
+    size_t sine = instruction_of(p, FAD_SIN), cosine = instruction_of(p, FAD_COS);
+    fad_argument at = {FAD_AT_MEMORY, FAD_F64, 0, FAD_IN_WORKSPACE, p->workspace_bytes};
+    p->instructions[sine].arguments[1] = at;
+    at.offset += sizeof(double);
+    p->instructions[cosine].arguments[0] = at;
+    p->bound[sine].count = p->bound[cosine].count = 0;
+    p->workspace_bytes += (MOST_ROWS + FAD_CACHE_LINE) * sizeof(double);
+    allocate(&one, p);
+    allocate(&other, p);
+    fill_inputs(&one, p, &w.g.r);
+    fill_inputs(&other, p, &w.g.r);
+    run_in_bands(p, &one, 0, NULL);
+    run_in_bands(p, &other, 64, NULL);
+    expect_same_bits(p, &other, &one, 0, "where it reads ahead");
+    p->instructions[cosine].arguments[0].offset -= sizeof(double);
+    DO(fad_program_bands(p, 64));
+    EXPECT(p->band_count == 1); /* it would be one */
+    deallocate(&one, p);
+    deallocate(&other, p);
+    fad_program_destroy(p);
+    end(&w.g.r);
+}
+
 int main(void)
 {
     static const fad_step_kind kinds[] = {FAD_STEP_REGION, FAD_STEP_ZERO, FAD_STEP_MATMUL, FAD_STEP_MATMUL_VIEWS,
@@ -289,9 +361,12 @@ int main(void)
     EXPECT(pool != NULL);
     for (uint64_t seed = 0; seed < PROGRAMS; seed++)
         test_seed(seed, pool);
+    test_region_that_reads_ahead();
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         EXPECT(in_bands[kinds[i]] > PROGRAMS);
     EXPECT(sums_in_bands > PROGRAMS / 10);
+    EXPECT(local_arrays > PROGRAMS);
+    EXPECT(blocks_apart > PROGRAMS && in_turn > PROGRAMS && blocks_meet > 0);
     fad_pool_destroy(pool);
     return finish();
 }
