@@ -9,8 +9,10 @@
 #include <immintrin.h>
 #endif
 
-#if !defined(__clang__)
-#pragma GCC optimize("no-tree-scev-cprop") /* pointers are where a loop leaves them, and need not be computed anew */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#else
+#pragma GCC optimize("fp-contract=off", "no-tree-scev-cprop") /* pointers are where a loop leaves them */
 #endif
 
 /* --- vectors ---
