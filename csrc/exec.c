@@ -98,20 +98,34 @@ static const fad_turn *end_turns(fad_crew *crew, const fad_turn *turn, int count
     return turn;
 }
 
+/* Where the arguments of a call are. */
+static inline void find_ready(char *const *bases, char *strips, const fad_ready *r, size_t strip_bytes, uint64_t start,
+                              char **data, ptrdiff_t *steps)
+{
+    for (int k = 0; k < r->count; k++) {
+        uint64_t base = r->places[k] >> FAD_OFFSET_BITS, at = r->places[k] & ((UINT64_C(1) << FAD_OFFSET_BITS) - 1);
+        steps[k] = r->steps[k];
+        data[k] = base == FAD_BASE_OF_STRIPS ? strips + at * strip_bytes : bases[base] + at + start * r->steps[k];
+    }
+}
+
 /* The instructions from `r` on that are nothing but calls of their loops; gives the first that is more. Apart from all
  * else, so that what it needs is in registers. */
 static const fad_ready *run_ready(const machine *m, const fad_ready *r, const fad_ready *end, size_t strip_bytes,
                                   uint64_t start, ptrdiff_t n)
 {
-    char *const *bases = m->bases, *strips = m->strips, *data[4];
-    ptrdiff_t steps[4];
+    char *const *bases = m->bases, *strips = m->strips, *data[8];
+    ptrdiff_t steps[8];
     for (; r < end && r->count; r++) {
-        for (int k = 0; k < r->count; k++) {
-            uint64_t base = r->places[k] >> FAD_OFFSET_BITS, at = r->places[k] & ((UINT64_C(1) << FAD_OFFSET_BITS) - 1);
-            steps[k] = r->steps[k];
-            data[k] = base == FAD_BASE_OF_STRIPS ? strips + at * strip_bytes : bases[base] + at + start * r->steps[k];
+        find_ready(bases, strips, r, strip_bytes, start, data, steps);
+        if (r->pair) {
+            const int count = r->count;
+            const fad_loop pair = r++->pair;
+            find_ready(bases, strips, r, strip_bytes, start, data + count, steps + count);
+            pair(data, &n, steps, NULL);
+        } else {
+            r->loop(data, &n, steps, r->data);
         }
-        r->loop(data, &n, steps, r->data);
     }
     return r;
 }

@@ -12,6 +12,12 @@ fad_loop fad_fused_loop(int code, int dtype);
  * units in the last place. False: there is none. */
 bool fad_own_loop(int op, int dtype, bool strict, fad_bound_loop *out);
 
+/* pairs.c: a loop of two instructions of float64, the second of which has the first's result as its operand `at`, and
+ * nobody else has it. Its arguments are those of the first and then those of the second; the bits are those of their two
+ * loops, one after the other. An instruction is the number of its op, or FAD_ELEMENTWISE_COUNT and its code. NULL: there
+ * is none. */
+fad_loop fad_pair_loop(int first, int second, int at);
+
 /* vector_math.c: the C library's vector function for a row whose value is one call of it; false where there is none. */
 bool fad_vector_loop(int op, fad_bound_loop *out);
 

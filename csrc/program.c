@@ -59,6 +59,25 @@ static bool make_ready(const fad_instruction *i, fad_ready *out)
     return true;
 }
 
+/* An addition to memory, of which all elements lie side by side, is a sum that replaces one of its terms. */
+static bool as_sum(const fad_program *p, const fad_instruction *i, fad_instruction *out)
+{
+    if (i->code != FAD_DO_ADD || i->dtype != FAD_F64)
+        return false;
+    const fad_affine *affine = &p->affines[i->affine];
+    if (affine->ndim != 1 || p->numbers[affine->first + 1] != (int64_t)sizeof(double))
+        return false;
+    if (i->arguments[1].place != FAD_AT_STRIP && i->arguments[1].base == i->arguments[0].base)
+        return false; /* it may read what it has written */
+    *out = *i;
+    out->code = FAD_DO_OP;
+    out->op = FAD_ADD;
+    out->count = 3;
+    out->arguments[0].place = FAD_AT_MEMORY;
+    out->arguments[2] = out->arguments[0];
+    return true;
+}
+
 static fad_status bind_instructions(fad_program *p)
 {
     if (p->instruction_count == 0)
@@ -69,8 +88,11 @@ static fad_status bind_instructions(fad_program *p)
     size_t decided = decided_by(p, false);
     for (size_t i = 0; i < p->instruction_count; i++) {
         const fad_instruction *at = &p->instructions[i];
+        fad_instruction sum;
         fad_bound_loop call = {NULL, NULL};
         fad_ready ready = {.loop = NULL};
+        if (as_sum(p, at, &sum))
+            at = &sum;
         if (at->code == FAD_DO_OP && !fad_own_loop(at->op, at->dtype, p->strict || i < decided, &call))
             call = p->loops->elementwise[at->op][at->dtype];
         if (fad_is_fused(at->code))
@@ -84,7 +106,9 @@ static fad_status bind_instructions(fad_program *p)
         p->bound[i] = ready;
     }
     fad_status status = fad_program_columns(p);
-    return status == FAD_OK ? fad_program_turns(p, FAD_LEAST_WORK) : status;
+    if (status == FAD_OK)
+        status = fad_program_turns(p, FAD_LEAST_WORK);
+    return status == FAD_OK ? fad_program_pairs(p) : status;
 }
 
 fad_status fad_program_bind(fad_program *p)

@@ -53,6 +53,7 @@ static inline bool fad_is_fused(int code) { return code >= FAD_DO_MUL_ADD && cod
  * line of the cache. A region of a few elements is mostly the reading of its instructions. */
 typedef struct {
     fad_loop loop;
+    fad_loop pair;          /* does this instruction and the next, which is a call too; NULL: they are done one by one */
     void *data;
     uint64_t places[4];     /* base in the upper 16 bits (FAD_BASE_OF_STRIPS: a strip), and offset, or number of the strip */
     uint8_t steps[4];       /* bytes from element to element */
@@ -284,6 +285,8 @@ fad_status fad_lower(const fad_trace *trace, const char *seen, bool strict, fad_
 fad_status fad_program_bind(fad_program *program);
 /* Finds the columns of the same rows. */
 fad_status fad_program_columns(fad_program *program);
+/* Finds the pairs of instructions that run as one loop. */
+fad_status fad_program_pairs(fad_program *program);
 /* Elements times instructions of a region that several threads run, in fad_program_bind: some 50 us. */
 enum { FAD_LEAST_WORK = 1 << 18 };
 /* Finds the regions with so much work that several threads may run, and the turns in them. Again, after a change, and

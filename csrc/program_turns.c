@@ -225,6 +225,9 @@ fad_status fad_program_turns(fad_program *p, uint64_t least_work)
         for (size_t i = 0; i < p->instruction_count; i++)
             if (p->turns[i].awaits || p->turns[i].ends)
                 p->bound[i].count = 0;
+        for (size_t i = 0; i + 1 < p->instruction_count; i++)
+            if (p->bound[i].count == 0 || p->bound[i + 1].count == 0)
+                p->bound[i].pair = NULL;
     }
     deallocate(p, r.all, bytes);
     deallocate(p, r.group, group_bytes);

@@ -68,6 +68,7 @@ program_turns.c: program_access.h
 program_bands.c: program_access.h
 program_columns.c: program.h
 program.c: kernels.h
+program_pairs.c: kernels.h program_access.h
 lower.h:   program.h
 lower.c:   lower.h try.h
 lower_emit.h: lower.h
@@ -86,6 +87,7 @@ program_verify.c: kernels.h
 program_file.c: program.h
 kernels.h: program.h
 kernels.c: kernels.h ops.def scalar.h
+pairs.c:   kernels.h
 vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
