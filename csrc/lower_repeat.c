@@ -52,9 +52,11 @@ static sort sort_of(const body *b, size_t j, int k)
     uint32_t x = entry_at(b, 0, j)->operands[k], y = entry_at(b, 1, j)->operands[k];
     if (fad_entry_is_constant(b->e, x))
         return IS_CONSTANT;
-    if (!((x | y) & FAD_OUTSIDE) && y - x == b->period && iterations_back(b, x) <= FARTHEST)
-        return IS_WITHIN;
-    return IS_ELSEWHERE;
+    if ((x | y) & FAD_OUTSIDE || y - x != b->period || iterations_back(b, x) > FARTHEST)
+        return IS_ELSEWHERE;
+    const fad_entry *maker = &b->all[x + iterations_back(b, x) * b->period];
+    bool kept = maker->node != FAD_NO_INDEX || b->all[x].partial; /* a partial sum is not, but for the next entry */
+    return kept ? IS_WITHIN : IS_ELSEWHERE;
 }
 
 /* Where an operand that was made before the stretch is. */

@@ -124,10 +124,10 @@ enum { BLOCK = 4 };     /* vectors, after which all pointers go on */
 #define OPERAND(NAME, SET, USED, AT)                                                          \
     _Alignas(FAD_CACHE_LINE) SET##_LANES NAME##_repeated[BLOCK];                              \
     const double *NAME = (const double *)(const void *)args[(USED) ? (AT) : 0];               \
-    const bool NAME##_runs = steps[(USED) ? (AT) : 0] != 0;                                   \
+    const bool NAME##_runs = (USED) && steps[(USED) ? (AT) : 0] != 0;                         \
     const ptrdiff_t NAME##_step = NAME##_runs ? BLOCK * WIDTH : 0;                            \
-    if ((USED) && !NAME##_runs) {                                                             \
-        const SET##_LANES all = *NAME - (SET##_LANES){0};                                     \
+    if (!NAME##_runs) { /* zeros for an operand that is not there */                          \
+        const SET##_LANES all = ((USED) ? *NAME : 0.0) - (SET##_LANES){0};                    \
         NAME##_repeated[0] = NAME##_repeated[1] = NAME##_repeated[2] = NAME##_repeated[3] = all; \
         NAME = (const double *)(const void *)NAME##_repeated;                                 \
     }

@@ -36,6 +36,7 @@ typedef struct {
     uint32_t after;        /* a node recorded before it that it waits for, or FAD_NODE_NONE */
     uint8_t cost;          /* nodes to be copied; 0: it is kept */
     uint8_t readers;       /* up to 2 */
+    bool given;            /* an input, or a window of inputs: there in any case */
 } history;
 
 typedef struct {
@@ -89,22 +90,36 @@ static bool is_worth_a_look(const fad_tape *tape, size_t least)
 
 static uint32_t later(uint32_t x, uint32_t y) { return x > y ? x : y; }
 
-/* `front`: the node recorded before it that is computed last. */
-static void note_order(again *s, uint32_t node, uint32_t *front)
+/* Whether all large operands are `given`. */
+static bool reads_inputs_alone(const again *s, uint32_t node)
+{
+    uint32_t p;
+    for (size_t k = 0; (p = fad_parent(s->in->tape, node, k)) != FAD_NODE_NONE; k++)
+        if (is_large(s->in->tape, p) && !s->all[p].given)
+            return false;
+    return true;
+}
+
+/* `front`: the node recorded before it that is computed last. What is computed of other arrays does not wait: they would
+ * have to be kept. */
+static void note_order(again *s, uint32_t node, bool waiting, uint32_t *front)
 {
     history *h = &s->all[node];
-    if (!is_arithmetic(&s->in->tape->nodes[node]) || !is_large(s->in->tape, node))
+    const fad_node *n = &s->in->tape->nodes[node];
+    h->given = n->op == FAD_VARIABLE || (is_window(n) && reads_inputs_alone(s, node));
+    if (!is_arithmetic(n) || !is_large(s->in->tape, node))
         return;
     if (*front == FAD_NODE_NONE || h->level >= s->all[*front].level) {
         *front = node;
-    } else if (h->level + FAR < s->all[*front].level) {
+    } else if (waiting && h->level + FAR < s->all[*front].level && reads_inputs_alone(s, node)) {
         h->after = *front;
         h->level = s->all[*front].level;
         s->waits = true;
     }
 }
 
-static void note_levels(again *s)
+/* `waiting`: some nodes do, for what was recorded before them. */
+static void note_levels(again *s, bool waiting)
 {
     const fad_tape *tape = s->in->tape;
     uint32_t p, front = FAD_NODE_NONE;
@@ -117,7 +132,7 @@ static void note_levels(again *s)
         for (size_t k = 0; (p = fad_parent(tape, i, k)) != FAD_NODE_NONE; k++)
             s->all[i].level = later(s->all[i].level, s->all[p].level);
         s->all[i].level += n->op >= FAD_ELEMENTWISE_COUNT && n->op != FAD_NSUM && n->op != FAD_VARIABLE;
-        note_order(s, i, &front);
+        note_order(s, i, waiting, &front);
     }
 }
 
@@ -137,6 +152,38 @@ static void note_readings(again *s)
             s->all[p].readers += s->all[p].readers < 2;
         }
     }
+}
+
+/* Bytes that are kept for readers, on average over all levels. */
+static double average_bytes(const again *s)
+{
+    const fad_tape *tape = s->in->tape;
+    double bytes = 0;
+    uint32_t levels = 1;
+    for (uint32_t i = 0; i < tape->count; i++) {
+        const history *h = &s->all[i];
+        levels = later(levels, h->level);
+        if (is_large(tape, i) && !is_window(&tape->nodes[i]) && h->last != FOREVER && h->last > h->level)
+            bytes += (double)bytes_of(tape, i) * (h->last - h->level);
+    }
+    return bytes / levels;
+}
+
+/* Nodes wait unless that keeps more: a tangent is read with the value that it goes with, an adjoint against the order of
+ * values. */
+static void choose_order(again *s)
+{
+    const double MORE = 1.25;
+    note_levels(s, false);
+    note_readings(s);
+    double least = average_bytes(s);
+    note_levels(s, true);
+    note_readings(s);
+    if (!s->waits || average_bytes(s) <= MORE * least)
+        return;
+    s->waits = false;
+    note_levels(s, false);
+    note_readings(s);
 }
 
 /* --- what is kept --- */
@@ -333,8 +380,7 @@ fad_status fad_pass_again(const fad_trace *in, fad_trace *out, size_t least)
     s.map = (uint32_t *)(void *)(s.all + count + 1);
     s.now = s.map + count + 1;
     memset(s.map, 0, 2 * (count + 1) * sizeof *s.map);
-    note_levels(&s);
-    note_readings(&s);
+    choose_order(&s);
     decide(&s);
     decide(&s); /* with what is wanted */
     s.copies = s.saved > least;

@@ -20,7 +20,11 @@
 
 #define NONE FAD_NODE_NONE
 
-enum { FEW = 16 }; /* places that are read as single ones */
+enum {
+    FEW = 16,          /* places that are read as single ones */
+    MANY_JOINS = 8,    /* if they are more, */
+    WORTH = 16,        /* writes to one join, or all stay as they are: a join is memory of its own */
+};
 
 typedef struct {
     size_t outer, inner;
@@ -55,6 +59,9 @@ typedef struct {
     uint32_t *known;           /* the latest write of a chain to a place: open addressing, a power of two; 0: none, else
                                 * its number + 1 */
     size_t known_size;
+    size_t joined;             /* writes, each as often as it was */
+    bool gives_up;             /* they are too many: older and older states are read */
+    size_t short_joins;        /* of fewer than WORTH writes, but not of one: that is a write as it was */
 } writing;
 
 /* --- lists --- */
@@ -310,6 +317,11 @@ static fad_status make(writing *w, uint32_t version)
         return fad_trace_copy(tape, w->in->tape, version, w->map, &w->map[version]);
     }
     size_t bytes = count * sizeof(one_write) + (3 * count + 1) * sizeof(uint32_t);
+    w->short_joins += count < WORTH;
+    w->joined += count;
+    w->gives_up = w->joined / WORTH > w->write_count + FEW;
+    if (w->gives_up)
+        return FAD_TOO_MANY;
     one_write *sorted = fad_resize(tape, NULL, 0, bytes, &status);
     if (!sorted)
         return status;
@@ -584,6 +596,10 @@ fad_status fad_pass_writes(const fad_trace *in, fad_trace *out, bool strict)
     w.written = w.map + count + 1;
     memset(w.map, 0xff, bytes);
     status = copy_all(&w);
+    if (w.gives_up || (status == FAD_OK && w.short_joins > MANY_JOINS && w.short_joins > w.write_count / WORTH)) {
+        fad_tape_reset(tape, 0);
+        status = FAD_OK;
+    }
     fad_resize(tape, w.known, w.known_size * sizeof *w.known, 0, &ignored);
     fad_resize(tape, w.writes, w.write_room * sizeof *w.writes, 0, &ignored);
     fad_resize(tape, w.chains, w.chain_room * sizeof *w.chains, 0, &ignored);
