@@ -99,6 +99,23 @@ def test_adjoints_do_not_run_ahead():
     assert compiled(FUNCTIONS["last"]).program(x).nbytes < 1.6 * TURNS * x.nbytes
 
 
+def test_tangents_and_sums_run_beside_the_states():
+    """They are read with the states that they go with: to wait would keep all of these."""
+
+    def f(x):
+        y, states = x, []
+        for _ in range(TURNS):
+            y = y + 0.1 * (np.roll(y, 1) - 2.0 * y + np.roll(y, -1))
+            states.append(y)
+        return sum(np.sum((y - 0.5) ** 2) for y in states)
+
+    x, v = rng.uniform(-1.0, 1.0, (2, 4 * N))
+    assert fad.compile(f).program(x).nbytes < 12 * x.nbytes
+    along = fad.compile(lambda x, v: fad.jvp(f, (x,), (v,))[1])
+    assert along.program(x, v).nbytes < 24 * x.nbytes
+    np.testing.assert_allclose(along(x, v), fad.grad(f)(x) @ v, rtol=1e-9)
+
+
 def test_a_guard_waits_for_nothing():
     """Nor does what it is computed from, though it is recorded after a long chain."""
 

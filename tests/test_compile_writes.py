@@ -368,3 +368,80 @@ def test_random_writes(seed):
     np.testing.assert_allclose(gradient, fad.grad(f)(x), rtol=1e-10, atol=1e-12)
     slope = (f(x + h * d) - f(x - h * d)) / (2 * h)
     np.testing.assert_allclose(gradient @ d, slope, rtol=1e-4, atol=1e-6)
+
+
+def test_a_partial_sum_is_no_value_of_a_repeated_body():
+    """The terms of a long sum lie as far apart as the body that adds them is long."""
+
+    def f(x):
+        n, s = len(x), 0.0 * x[0]
+        a, b, c = x.copy(), np.zeros_like(x), np.ones_like(x) * x[0]
+        p, q, r = np.outer(x, x[:1]), np.zeros((n, 1)) + 0.0 * x[0], np.zeros((1, n)) + 0.0 * x[0]
+        for i in range(n - 5, 2, -1):
+            q[i] = q[i] * 0.5 + p[i + 1] * 0.354
+            q[i, 0] = np.tanh(q[i + 2, 0]) * 0.206 + b[i] * 0.1
+        seen = a.copy(), r.copy()
+        b[:] = np.tanh(a + c)
+        for i in range(n - 5, 2, -1):
+            a[i] = 0.358 * (c[i + 1] + a[i - 3]) + 0.1 * s
+            b[i : i + 2] = 0.666 * a[i + 2 : i + 4]
+            s = 0.9 * s + 0.1 * c[i - 1]
+            q[i] = q[i] * 0.5 + p[i + 2] * 0.671
+            if s > 0.2:
+                s = s * 0.3
+        c[np.array([1, 0, n - 1])] += x[:3]
+        for i in range(5, n - 4, 3):
+            a[i] = 0.1875 * (b[i - 1] + a[i + 2]) + 0.1 * s
+            if s > 0.2:
+                s = s * 0.3
+        b[:] = np.tanh(a + c)
+        p[::2] = p[::2] * 0.5
+        q[:, ::-1] += 0.1 * p
+        for i in range(n - 5, 3, -1):
+            q[i] = 0.71 * np.tanh(q[i - 2]) + 0.1 * x[i]
+            q[i] = q[i] * 0.5 + p[i - 2] * 0.568
+        parts = [np.tanh(0.3 * v).reshape(-1) for v in (a, b, c, p, q, r)]
+        parts += [np.tanh(0.2 * v).reshape(-1) for v in seen]
+        out = np.concatenate([*parts, np.zeros(1) * s + s])
+        return np.sum(out * np.cos(np.arange(out.size)))
+
+    for n in (597, 600, 603):
+        x = rng.uniform(0.2, 1.0, n)
+        expected = fad.grad(f)(x)
+        np.testing.assert_allclose(fad.compile(fad.grad(f))(x), expected, rtol=1e-9, atol=1e-11)
+
+
+def orthogonal(x):
+    """Columns are read as soon as they are written."""
+    n = int(len(x) ** 0.5)
+    q = np.reshape(x, (n, n)) * 1.0
+    for j in range(n):
+        for k in range(j):
+            q[:, j] -= (q[:, k] @ q[:, j]) * q[:, k]
+        q[:, j] = q[:, j] / np.sqrt(q[:, j] @ q[:, j])
+    return np.sum(np.sin(q))
+
+
+def test_writes_stay_where_joins_would_be_many():
+    x = rng.uniform(0.2, 1.0, 30 * 30)
+
+    def pull(x, v):
+        return v * fad.vjp(orthogonal, x)[1](1.0)[0]
+
+    g = fad.compile(pull)
+    np.testing.assert_allclose(g(x, 2.0), 2.0 * fad.grad(orthogonal)(x), rtol=1e-8, atol=1e-10)
+    assert g.program(x, 2.0).nbytes < 80 * x.nbytes
+
+
+def test_old_states_read_last_first():
+    def f(x):
+        y, past = x.copy(), []
+        for i in range(200):
+            y[i % len(x)] = np.sin(y[i % 5]) * 0.9
+            past.append(y.copy())
+        return sum(np.sum(p * p) for p in past[::-1])
+
+    x = rng.uniform(0.2, 1.0, 12)
+    value, gradient = fad.compile(fad.value_and_grad(f))(x)
+    np.testing.assert_allclose(value, f(x), rtol=1e-12)
+    np.testing.assert_allclose(gradient, fad.grad(f)(x), rtol=1e-11, atol=1e-13)
