@@ -140,32 +140,13 @@ typedef struct {
     size_t scratch_capacity;
 } emitter;
 
-static fad_status room_for(fad_tape *tape, void *array, size_t item, size_t wanted, size_t *capacity)
-{
-    void **p = array;
-    if (wanted <= *capacity)
-        return FAD_OK;
-    size_t larger = *capacity ? *capacity * 2 : 64;
-    if (larger < wanted)
-        larger = wanted;
-    if (larger > SIZE_MAX / item)
-        return FAD_NO_MEMORY;
-    fad_status status = FAD_OK;
-    void *grown = fad_resize(tape, *p, *capacity * item, larger * item, &status);
-    if (!grown)
-        return status;
-    *p = grown;
-    *capacity = larger;
-    return FAD_OK;
-}
-
 static fad_status contribute(emitter *e, uint32_t to, uint32_t node, uint32_t element)
 {
     if (to < e->low || to >= e->end || !e->depends[to - e->low])
         return FAD_OK;
     if (e->pool_count >= WHOLE)
         return FAD_TOO_MANY;
-    TRY(room_for(e->tape, &e->pool, sizeof *e->pool, e->pool_count + 1, &e->pool_capacity));
+    TRY(fad_make_room(e->tape, &e->pool, sizeof *e->pool, e->pool_count + 1, &e->pool_capacity));
     uint32_t at = (uint32_t)e->pool_count++;
     contribution c = {node, element, WHOLE};
     e->pool[at] = c;
@@ -268,7 +249,7 @@ static fad_status collect(emitter *e, uint32_t index, uint32_t *out)
     *out = FAD_NODE_NONE;
     if (all == 0)
         return FAD_OK;
-    TRY(room_for(e->tape, &e->scratch, sizeof *e->scratch, all + 1, &e->scratch_capacity));
+    TRY(fad_make_room(e->tape, &e->scratch, sizeof *e->scratch, all + 1, &e->scratch_capacity));
     uint32_t stacked = FAD_NODE_NONE;
     if (elements)
         TRY(collect_elements(e, index, elements, &stacked));

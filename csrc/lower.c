@@ -164,30 +164,13 @@ void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(
     }
 }
 
-/* --- growing lists --- */
-
-fad_status fad_lower_grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *capacity)
-{
-    void **p = array;
-    if (count < *capacity)
-        return FAD_OK;
-    size_t larger = *capacity ? *capacity * 2 : 64;
-    if (count >= FAD_NO_INDEX || larger > SIZE_MAX / item)
-        return FAD_TOO_MANY;
-    fad_status status = FAD_OK;
-    void *grown = fad_resize(tape, *p, *capacity * item, larger * item, &status);
-    if (!grown)
-        return status;
-    *p = grown;
-    *capacity = larger;
-    return FAD_OK;
-}
+/* --- a new window --- */
 
 static fad_status new_window(fad_lowering *l, const fad_shape *shape, ptrdiff_t offset, const ptrdiff_t *strides,
                              uint32_t *out)
 {
     fad_status status = FAD_OK;
-    TRY(fad_lower_grow(l->tape, &l->windows, sizeof *l->windows, l->window_count, &l->window_capacity));
+    TRY(fad_make_room(l->tape, &l->windows, sizeof *l->windows, l->window_count + 1, &l->window_capacity));
     ptrdiff_t *own = fad_arena_alloc(l->tape, &l->arena, (shape->ndim + 1) * sizeof *own, &status);
     if (!own)
         return status;
@@ -247,7 +230,7 @@ static fad_status find_region(fad_lowering *l, uint32_t stage, size_t n, int kin
             return FAD_OK;
         }
     }
-    TRY(fad_lower_grow(l->tape, &l->regions, sizeof *l->regions, l->region_count, &l->region_capacity));
+    TRY(fad_make_room(l->tape, &l->regions, sizeof *l->regions, l->region_count + 1, &l->region_capacity));
     fad_region r = {stage, FAD_NO_INDEX, FAD_NO_INDEX, 0, (uint16_t)kind, false, false, n};
     *out = (uint32_t)l->region_count;
     if (shared)
@@ -258,7 +241,7 @@ static fad_status find_region(fad_lowering *l, uint32_t stage, size_t n, int kin
 
 static fad_status add_item(fad_lowering *l, uint32_t region, const fad_item *item)
 {
-    TRY(fad_lower_grow(l->tape, &l->items, sizeof *l->items, l->item_count, &l->item_capacity));
+    TRY(fad_make_room(l->tape, &l->items, sizeof *l->items, l->item_count + 1, &l->item_capacity));
     uint32_t i = (uint32_t)l->item_count++;
     l->items[i] = *item;
     l->items[i].next = FAD_NO_INDEX;

@@ -102,7 +102,6 @@ int fad_lower_scalar_op(const fad_lowering *l, uint32_t node, size_t i, uint32_t
 /* Calls visit(context, node) for everything that an item reads. */
 void fad_lower_reads(const fad_lowering *l, const fad_item *item, void (*visit)(void *context, uint32_t node),
                      void *context);
-fad_status fad_lower_grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *capacity);
 /* Makes `node` a window on the root of `on`; one that shows all of it is none. */
 fad_status fad_lower_look_at(fad_lowering *l, uint32_t node, uint32_t on, ptrdiff_t offset, const ptrdiff_t *strides);
 

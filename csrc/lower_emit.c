@@ -7,7 +7,7 @@ enum { LINE = FAD_CACHE_LINE, PAGE = 4096, GAP = 5 * LINE, STRIP_BUDGET = 3 << 1
 
 fad_status fad_emit_push(fad_emitter *e, fad_records *to, const void *record)
 {
-    TRY(fad_lower_grow(e->tape, &to->data, to->item, to->count, &to->capacity));
+    TRY(fad_make_room(e->tape, &to->data, to->item, to->count + 1, &to->capacity));
     memcpy((char *)to->data + to->count++ * to->item, record, to->item);
     return FAD_OK;
 }

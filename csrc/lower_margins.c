@@ -46,7 +46,7 @@ fad_status fad_lower_surround(fad_lowering *l, uint32_t node, uint32_t part, ptr
     if (!*done)
         return FAD_OK;
     if (l->margin[root] == FAD_NO_INDEX) {
-        TRY(fad_lower_grow(l->tape, &l->margins, sizeof *l->margins, l->margin_count, &l->margin_capacity));
+        TRY(fad_make_room(l->tape, &l->margins, sizeof *l->margins, l->margin_count + 1, &l->margin_capacity));
         l->margin[root] = (uint32_t)l->margin_count++;
     }
     l->margins[l->margin[root]] = margins;

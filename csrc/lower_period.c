@@ -140,7 +140,7 @@ static bool add_stretch(finder *f, size_t first, size_t period, size_t end, size
     if (*length < FEWEST * period || *length < SHORTEST)
         return false;
     fad_stretch s = {first, period, *length / period};
-    f->status = fad_lower_grow(f->e->tape, &f->found->data, f->found->item, f->found->count, &f->found->capacity);
+    f->status = fad_make_room(f->e->tape, &f->found->data, f->found->item, f->found->count + 1, &f->found->capacity);
     if (f->status != FAD_OK)
         return false;
     ((fad_stretch *)f->found->data)[f->found->count++] = s;

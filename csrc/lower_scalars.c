@@ -153,7 +153,7 @@ static uint32_t operand_of(const fad_emitter *e, uint32_t node)
 static fad_status add_entry(entries *to, const fad_entry *entry)
 {
     fad_emitter *e = to->e;
-    TRY(fad_lower_grow(e->tape, &to->all, sizeof *to->all, to->count, &to->capacity));
+    TRY(fad_make_room(e->tape, &to->all, sizeof *to->all, to->count + 1, &to->capacity));
     if (entry->node != FAD_NO_INDEX) {
         e->place[entry->node] = (uint32_t)to->count;
         e->place_region[entry->node] = e->region;

@@ -64,24 +64,7 @@ typedef struct {
     size_t short_joins;        /* of fewer than WORTH writes, but not of one: that is a write as it was */
 } writing;
 
-/* --- lists --- */
-
-static fad_status grow(fad_tape *tape, void *array, size_t item, size_t count, size_t *room)
-{
-    void **p = array;
-    if (count < *room)
-        return FAD_OK;
-    fad_status status = FAD_OK;
-    size_t larger = *room ? 2 * *room : 64;
-    if (count >= NONE - 1 || larger > SIZE_MAX / item)
-        return FAD_TOO_MANY;
-    void *grown = fad_resize(tape, *p, *room * item, larger * item, &status);
-    if (!grown)
-        return status;
-    *p = grown;
-    *room = larger;
-    return FAD_OK;
-}
+/* --- the latest writes --- */
 
 static size_t slot(const writing *w, uint32_t number, size_t place)
 {
@@ -364,7 +347,7 @@ static fad_status chain_of(writing *w, uint32_t array, form f, uint32_t *number)
             return FAD_OK;
     }
     TRY(need(w, array));
-    TRY(grow(w->out->tape, &w->chains, sizeof *w->chains, w->chain_count, &w->chain_room));
+    TRY(fad_make_room(w->out->tape, &w->chains, sizeof *w->chains, w->chain_count + 1, &w->chain_room));
     chain c = {array, array, array, f};
     *number = (uint32_t)w->chain_count;
     w->chains[w->chain_count++] = c;
@@ -374,7 +357,7 @@ static fad_status chain_of(writing *w, uint32_t array, form f, uint32_t *number)
 /* `node` has `value` at a place, and is otherwise the newest of its chain, which it now is. */
 static fad_status add_write(writing *w, uint32_t node, uint32_t number, size_t place, uint32_t value)
 {
-    TRY(grow(w->out->tape, &w->writes, sizeof *w->writes, w->write_count, &w->write_room));
+    TRY(fad_make_room(w->out->tape, &w->writes, sizeof *w->writes, w->write_count + 1, &w->write_room));
     TRY(grow_known(w));
     chain *c = &w->chains[number];
     uint32_t before = c->newest == c->base ? NONE : w->written[c->newest];
@@ -433,7 +416,6 @@ static fad_status element(const writing *w, uint32_t version, size_t at, uint32_
     at = at / (inner * places) * inner + at % inner;
     return fad_record_element(w->out->tape, w->writes[write].value, at, out);
 }
-
 
 /* A few places of one element. */
 static fad_status few_elements(const writing *w, uint32_t node, const fad_view *view, uint32_t *out)

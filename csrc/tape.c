@@ -153,6 +153,15 @@ static fad_status resize_table(fad_tape *tape, void *table, size_t item, size_t 
     return FAD_OK;
 }
 
+fad_status fad_grow_list(fad_tape *tape, void *array, size_t item, size_t wanted, size_t *capacity)
+{
+    enum { FIRST = 64 };
+    size_t larger = *capacity ? *capacity * 2 : FIRST;
+    if (wanted > UINT32_MAX)
+        return FAD_TOO_MANY;
+    return resize_table(tape, array, item, capacity, larger < wanted ? wanted : larger);
+}
+
 /* Grows a table that is full. */
 static fad_status grow_table(fad_tape *tape, void *table, size_t item, size_t *capacity, size_t most)
 {

@@ -251,6 +251,12 @@ typedef struct {
 fad_bookmark fad_tape_bookmark(const fad_tape *tape);
 
 void *fad_resize(fad_tape *tape, void *p, size_t old_size, size_t size, fad_status *status);
+/* Grows the list that `array` points to to `wanted` items or more, which are numbered by uint32_t. */
+fad_status fad_grow_list(fad_tape *tape, void *array, size_t item, size_t wanted, size_t *capacity);
+static inline fad_status fad_make_room(fad_tape *tape, void *array, size_t item, size_t wanted, size_t *capacity)
+{
+    return wanted <= *capacity ? FAD_OK : fad_grow_list(tape, array, item, wanted, capacity);
+}
 void *fad_arena_alloc(fad_tape *tape, fad_arena *arena, size_t size, fad_status *status);
 void fad_arena_reset(fad_tape *tape, fad_arena *arena, size_t keep);
 void fad_arena_free(fad_tape *tape, fad_arena *arena);
