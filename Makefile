@@ -52,8 +52,8 @@ asan: $(C_TESTS:%=build/c-asan/%)
 	FASTAD_DEBUG=1 FASTAD_SANITIZE=address,undefined $(MAKE) VENV=$(VENV)-asan asan-tests
 
 # setarch: some kernels lay memory out in ways that ThreadSanitizer does not know.
-tsan: build/c-tsan/test_threads
-	TSAN_OPTIONS=halt_on_error=1 setarch -R $<
+tsan: build/c-tsan/test_threads build/c-tsan/test_bands
+	set -e; for test in $^; do TSAN_OPTIONS=halt_on_error=1 setarch -R $$test; done
 
 # Python itself is not instrumented: the sanitizer comes first in the process, and Python's own
 # allocator, which would hide our heap blocks from it, is off. test_new_row builds a copy without

@@ -11,7 +11,7 @@ typedef struct {
     char *room;               /* of the step at hand, for all threads: fad_step_room() */
 } fad_machine;
 
-/* The threads that run the strips of a region together. */
+/* The threads that run the strips of a region, or the blocks of a band, together. */
 typedef struct fad_crew fad_crew;
 
 /* exec.c: runs a strip of a region: elements from `start` on. With others in turn where there is a `crew`. */
@@ -81,33 +81,28 @@ void fad_prefetch_strip(const fad_streams *streams, const fad_step *step, uint64
 fad_status fad_run_alone(const fad_machine *m, const fad_step *step);
 /* exec_crew.c: runs all strips of a region, in this thread and those of the pool. */
 fad_status fad_run_together(const fad_machine *m, const fad_step *step, fad_pool *pool);
-/* Waits until the strip before has ended its turn in the group. False: a strip has failed, and no turn will come. */
-bool fad_await_turn(fad_crew *crew, int group, uint64_t strip);
-void fad_end_turn(fad_crew *crew, int group, uint64_t strip);
+/* Waits until the strip or block before has ended its turn of this number, from 1 on: a group of instructions, or the step
+ * of a band. False: one has failed, and no turn will come. */
+bool fad_await_turn(fad_crew *crew, int number, uint64_t at);
+void fad_end_turn(fad_crew *crew, int number, uint64_t at);
 
 /* exec.c: runs rows `first` .. first+count-1 of a MATMUL or EXTREMUM step; of ZERO, all of it. */
 void fad_run_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count);
 /* exec.c: adds what these rows are in a MATMUL step whose sums go over them, the first of them from nothing. */
 void fad_add_rows(const fad_machine *m, const fad_step *step, uint64_t first, uint64_t count);
 
-/* The threads that run the blocks of a band together. */
-typedef struct fad_block_crew fad_block_crew;
-
 /* exec_bands.c; the machine's program has the steps of bands. Runs all rows of all steps of a band, in this thread. */
 fad_status fad_run_band(const fad_machine *m, const fad_band *band);
 /* The same of one block, local arrays where block number `place` would lie; with others in turn where there is a `crew`.
  * `bases`: room for FAD_MOST_BASES. */
 fad_status fad_run_block(const fad_machine *m, const fad_band *band, uint64_t block, uint64_t place, char **bases,
-                         fad_block_crew *crew);
+                         fad_crew *crew);
 /* Zeros of whole arrays, which come before all blocks. */
 void fad_run_zeros(const fad_machine *m, const fad_band *band);
 /* All rows of one step that is a product, a block at a time. */
 void fad_run_blocks(const fad_machine *m, const fad_step *step, const fad_band *band);
-/* exec_blocks.c: runs a band whose blocks are apart, in this thread and those of the pool. */
+/* exec_crew.c: runs a band whose blocks are apart, in this thread and those of the pool. */
 fad_status fad_run_blocks_together(const fad_machine *m, const fad_band *band, fad_pool *pool);
-/* Waits until the block before has done the step. False: a block has failed, and no turn will come. */
-bool fad_await_block(fad_block_crew *crew, uint32_t step, uint64_t block);
-void fad_end_block(fad_block_crew *crew, uint32_t step, uint64_t block);
 
 /* exec_scalars.c: runs a block of scalar instructions. */
 void fad_run_scalars(const fad_scalar_instruction *i, size_t count, char *const *bases);

@@ -58,7 +58,7 @@ static fad_status run_step(const fad_machine *m, const fad_step *step, const fad
 }
 
 fad_status fad_run_block(const fad_machine *machine, const fad_band *band, uint64_t block, uint64_t place, char **bases,
-                         fad_block_crew *crew)
+                         fad_crew *crew)
 {
     fad_machine m = *machine;
     const fad_program *p = m.program;
@@ -77,11 +77,11 @@ fad_status fad_run_block(const fad_machine *machine, const fad_band *band, uint6
         bool waits = crew && fad_in_turn(band, k);
         m.room = (crew && !waits ? m.strips + p->strip_bytes : machine->room) + room;
         room += fad_band_room(p, band, k);
-        if (waits && !fad_await_block(crew, k, block))
+        if (waits && !fad_await_turn(crew, (int)k + 1, block))
             return FAD_BAD_OPERAND;
         status = run_step(&m, &p->steps[band->first + k], band, first, count);
         if (waits)
-            fad_end_block(crew, k, block);
+            fad_end_turn(crew, (int)k + 1, block);
     }
     return status;
 }

@@ -92,7 +92,6 @@ vector_math.c: kernels.h
 exec.h:    program.h
 exec.c:    exec.h array.h prefetch.h
 exec_bands.c: exec.h
-exec_blocks.c: exec.h
 exec_crew.c: exec.h
 exec_affine.c: exec.h array.h
 exec_columns.c: exec.h
