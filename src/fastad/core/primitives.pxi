@@ -150,11 +150,10 @@ def gather(x, indices):
     """Elements of `x` at flat C-order `indices`; the result has the shape of `indices`. One of them is an Array."""
     cdef Recorder recorder = recorder_for((x, indices))
     cdef int dtype
-    cdef Array a = wrap(recorder, recorder.lift(x, &dtype))
-    cdef uint32_t node = 0
-    cdef uint32_t at = index_node(a.recorder, indices, fad_node_shape(a.recorder.tape, a.node).size)
-    a.recorder.check(fad_record_gather(a.recorder.tape, a.node, at, &node), "gather")
-    return wrap(a.recorder, node)
+    cdef uint32_t a = recorder.lift(x, &dtype), node = 0   # no second Array of it: the next write would copy
+    cdef uint32_t at = index_node(recorder, indices, fad_node_shape(recorder.tape, a).size)
+    recorder.check(fad_record_gather(recorder.tape, a, at, &node), "gather")
+    return wrap(recorder, node)
 
 
 def scatter_add(v, indices, shape):
