@@ -16,31 +16,31 @@
     const T *restrict xs = (const T *)args[0], *restrict ys = (const T *)args[1], *restrict zs = (const T *)args[2]; \
     const bool x_runs = steps[0] == size, y_runs = steps[1] == size, z_runs = steps[2] == size;           \
     if (x_runs && y_runs && z_runs) {                                                                     \
-        for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
             T x = xs[i], y = ys[i], z = zs[i];                                                            \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
     } else if (x_runs && z_runs) {                                                                        \
         const T y = *ys;                                                                                  \
-        for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
             T x = xs[i], z = zs[i];                                                                       \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
     } else if (y_runs && z_runs) {                                                                        \
         const T x = *xs;                                                                                  \
-        for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
             T y = ys[i], z = zs[i];                                                                       \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
     } else if (x_runs && y_runs) {                                                                        \
         const T z = *zs;                                                                                  \
-        for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
             T x = xs[i], y = ys[i];                                                                       \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
     } else {                                                                                              \
         const ptrdiff_t sx = x_runs, sy = y_runs, sz = z_runs;                                            \
-        for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
             T x = xs[i * sx], y = ys[i * sy], z = zs[i * sz];                                             \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
@@ -76,21 +76,21 @@ KERNEL(sub_zmul_f32, float, x == 0 ? z : z - x * y)
         double *out = (double *)args[2];                                                               \
         const double *xs = (const double *)args[0], *ys = (const double *)args[1];                     \
         if (steps[0] == size && steps[1] == size) {                                                    \
-            _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
+            _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
             {                                                                                          \
                 const double x = xs[i], y = ys[i];                                                     \
                 out[i] = VALUE;                                                                        \
             }                                                                                          \
         } else if (steps[0] == size) {                                                                 \
             const double y = *ys;                                                                      \
-            _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
+            _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
             {                                                                                          \
                 const double x = xs[i];                                                                \
                 out[i] = VALUE;                                                                        \
             }                                                                                          \
         } else if (steps[1] == size) {                                                                 \
             const double x = *xs;                                                                      \
-            _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
+            _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
             {                                                                                          \
                 const double y = ys[i];                                                                \
                 out[i] = VALUE;                                                                        \
@@ -109,7 +109,7 @@ KERNEL(sub_zmul_f32, float, x == 0 ? z : z - x * y)
         double *out = (double *)args[1];                                                               \
         const double *xs = (const double *)args[0];                                                    \
         if (steps[0]) {                                                                                \
-            _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
+            _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
             {                                                                                          \
                 const double x = xs[i];                                                                \
                 out[i] = VALUE;                                                                        \
@@ -145,7 +145,7 @@ EXACT_ROWS(EXACT_LOOP)
 /* --- choices --- */
 
 #define CHOICE(Y, Z)                                   \
-    _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++) \
+    _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++) \
         out[i] = which[i] ? (Y) : (Z)
 
 #define SELECT_KERNEL(NAME, T)                                                                         \

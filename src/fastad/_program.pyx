@@ -46,7 +46,7 @@ cdef enum:  # in the order of their names
 
 cdef enum:
     NARROWEST = 8        # scalars that are worth an array
-    KEPT = 1 << 23       # bytes that are rather kept than computed again: what the caches nearly hold
+    KEPT = 1 << 21       # bytes that are rather kept than computed again: what the second-level cache nearly holds
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Traces
