@@ -7,6 +7,9 @@
 #pragma GCC optimize("fp-contract=fast")
 #endif
 
+/* Element by element, four vectors at a time. The result may be where an operand is. */
+#define EACH _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)
+
 /* --- products fused with sums --- */
 
 /* The operands that do not advance become numbers, so that each case is a loop which the compiler vectorises. */
@@ -16,31 +19,31 @@
     const T *restrict xs = (const T *)args[0], *restrict ys = (const T *)args[1], *restrict zs = (const T *)args[2]; \
     const bool x_runs = steps[0] == size, y_runs = steps[1] == size, z_runs = steps[2] == size;           \
     if (x_runs && y_runs && z_runs) {                                                                     \
-        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        EACH {                                                                                            \
             T x = xs[i], y = ys[i], z = zs[i];                                                            \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
     } else if (x_runs && z_runs) {                                                                        \
         const T y = *ys;                                                                                  \
-        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        EACH {                                                                                            \
             T x = xs[i], z = zs[i];                                                                       \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
     } else if (y_runs && z_runs) {                                                                        \
         const T x = *xs;                                                                                  \
-        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        EACH {                                                                                            \
             T y = ys[i], z = zs[i];                                                                       \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
     } else if (x_runs && y_runs) {                                                                        \
         const T z = *zs;                                                                                  \
-        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        EACH {                                                                                            \
             T x = xs[i], y = ys[i];                                                                       \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
     } else {                                                                                              \
         const ptrdiff_t sx = x_runs, sy = y_runs, sz = z_runs;                                            \
-        _Pragma("GCC unroll 4") for (ptrdiff_t i = 0; i < n; i++) {                                                               \
+        EACH {                                                                                            \
             T x = xs[i * sx], y = ys[i * sy], z = zs[i * sz];                                             \
             out[i] = EXPRESSION;                                                                          \
         }                                                                                                 \
@@ -76,22 +79,19 @@ KERNEL(sub_zmul_f32, float, x == 0 ? z : z - x * y)
         double *out = (double *)args[2];                                                               \
         const double *xs = (const double *)args[0], *ys = (const double *)args[1];                     \
         if (steps[0] == size && steps[1] == size) {                                                    \
-            _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
-            {                                                                                          \
+            EACH {                                                                                     \
                 const double x = xs[i], y = ys[i];                                                     \
                 out[i] = VALUE;                                                                        \
             }                                                                                          \
         } else if (steps[0] == size) {                                                                 \
             const double y = *ys;                                                                      \
-            _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
-            {                                                                                          \
+            EACH {                                                                                     \
                 const double x = xs[i];                                                                \
                 out[i] = VALUE;                                                                        \
             }                                                                                          \
         } else if (steps[1] == size) {                                                                 \
             const double x = *xs;                                                                      \
-            _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
-            {                                                                                          \
+            EACH {                                                                                     \
                 const double y = ys[i];                                                                \
                 out[i] = VALUE;                                                                        \
             }                                                                                          \
@@ -109,8 +109,7 @@ KERNEL(sub_zmul_f32, float, x == 0 ? z : z - x * y)
         double *out = (double *)args[1];                                                               \
         const double *xs = (const double *)args[0];                                                    \
         if (steps[0]) {                                                                                \
-            _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++)                                     \
-            {                                                                                          \
+            EACH {                                                                                     \
                 const double x = xs[i];                                                                \
                 out[i] = VALUE;                                                                        \
             }                                                                                          \
@@ -144,8 +143,8 @@ EXACT_ROWS(EXACT_LOOP)
 
 /* --- choices --- */
 
-#define CHOICE(Y, Z)                                   \
-    _Pragma("GCC unroll 4") _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < n; i++) \
+#define CHOICE(Y, Z) \
+    EACH             \
         out[i] = which[i] ? (Y) : (Z)
 
 #define SELECT_KERNEL(NAME, T)                                                                         \
