@@ -712,10 +712,14 @@ static uint32_t kept_in_memory(const fad_emitter *e, const fad_step *step)
     return count;
 }
 
-static uint32_t strip_length(uint32_t strips)
+/* Elements of a strip of a region of `n`. Of a short range it is no longer than that, in whole lines: thousands of
+ * temporaries would lie far apart. */
+static uint32_t strip_length(uint32_t strips, uint64_t n)
 {
+    enum { IN_A_LINE = LINE / sizeof(double) };
     uint32_t length = STRIP_BUDGET / (8 * (strips ? strips : 1)) & ~(uint32_t)63;
-    return length < SHORTEST ? SHORTEST : length > LONGEST ? LONGEST : length;
+    length = length < SHORTEST ? SHORTEST : length > LONGEST ? LONGEST : length;
+    return n < length ? (uint32_t)((n + IN_A_LINE - 1) / IN_A_LINE * IN_A_LINE) : length;
 }
 
 fad_status fad_emit_flush_scalars(fad_emitter *e, size_t before)
@@ -740,7 +744,7 @@ static fad_status emit_region(fad_emitter *e, const fad_region *r)
     TRY(fad_emit_flush_scalars(e, scalars)); /* conversions of scalars that the region reads */
     step.first = (uint32_t)e->first_instruction;
     step.count = (uint32_t)(e->instructions.count - e->first_instruction);
-    step.strip = strip_length(step.strips + (r->chained ? kept_in_memory(e, &step) : 0));
+    step.strip = strip_length(step.strips + (r->chained ? kept_in_memory(e, &step) : 0), r->n);
     if (r->backwards && r->n > step.strip)
         step.kind = FAD_STEP_REGION_BACKWARDS;
     size_t bytes = (size_t)step.strips * step.strip * sizeof(double);
@@ -878,7 +882,7 @@ static fad_status emit_zero_number(fad_emitter *e, const fad_argument *to)
 {
     fad_step *last = e->steps.count ? (fad_step *)e->steps.data + e->steps.count - 1 : NULL;
     if (!last || last->kind != FAD_STEP_REGION || last->n != 1 || last->first + (size_t)last->count != e->instructions.count) {
-        fad_step step = {.kind = FAD_STEP_REGION, .first = (uint32_t)e->instructions.count, .n = 1, .strip = strip_length(0)};
+        fad_step step = {.kind = FAD_STEP_REGION, .first = (uint32_t)e->instructions.count, .n = 1, .strip = strip_length(0, 1)};
         TRY(fad_emit_push(e, &e->steps, &step));
         last = (fad_step *)e->steps.data + e->steps.count - 1;
     }

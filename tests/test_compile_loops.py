@@ -181,3 +181,28 @@ def test_the_text_shows_the_body_once():
     program = fad.compile(oscillator).program(point(100))
     assert "repeat" in program.text()
     assert program.text().count("\n") < 50
+
+
+@pytest.mark.parametrize("n", [1, 7, 14, 16, 63])
+def test_temporaries_are_no_longer_than_the_range(n):
+    """A loop over short arrays has thousands of them, and they are read again soon."""
+    turns, x = 60, np.linspace(0.1, 1.0, n)
+
+    def f(w):
+        h = c = np.zeros(n)
+        total = 0.0
+        for _ in range(turns):
+            keep, made = 1.0 / (1.0 + np.exp(-(x * w[0] + h * w[1]))), np.tanh(h * w[2] + x)
+            c = c * keep + made * (1.0 - keep)
+            h = keep * np.tanh(c)
+            total = total + np.sum(h * h)
+        return total
+
+    w = np.linspace(-0.5, 0.5, 3 * n).reshape(3, n)
+    g = fad.compile(fad.value_and_grad(f))
+    assert g.program(w).nbytes < 12 * turns * 8 * (n + 8)
+    value, slope = g(w)
+    h, d = 1e-6, np.cos(np.arange(3.0 * n)).reshape(3, n)
+    np.testing.assert_allclose(value, f(w), rtol=1e-12)
+    expected = (f(w + h * d) - f(w - h * d)) / (2 * h)
+    np.testing.assert_allclose(np.sum(slope * d), expected, rtol=1e-7)
