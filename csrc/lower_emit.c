@@ -672,12 +672,53 @@ static void note_last_readings(fad_emitter *e, const fad_instruction *all, size_
                 ((uint32_t *)e->strip_last.data)[all[i].arguments[k].offset] = (uint32_t)i;
 }
 
-/* Numbers for the strips: one that nobody reads any more is used again. */
+/* Numbers for the strips, in `place`: one that nobody reads any more is used again. Gives how many there are. */
+static uint32_t number_strips(fad_emitter *e, const fad_instruction *all, size_t count, uint32_t *place, size_t bytes)
+{
+    size_t spare_count = 0;
+    uint32_t strips = 0;
+    note_last_readings(e, all, count);
+    memset(place, 0xff, bytes);
+    for (size_t i = 0; i < count; i++)
+        place_strips(&all[i], i, e->strip_last.data, place, place + e->strip_count, &spare_count, &strips);
+    return strips;
+}
+
+/* Whether there are more strips than are near. Of a short range they are: it waits for results, not for memory, and longer
+ * where an instruction reads what the one before it makes. */
+static bool are_far(uint32_t strips, uint64_t n)
+{
+    enum { SHORT = 64 };
+    return strips > STRIP_BUDGET / (SHORTEST * sizeof(double)) && n >= SHORT;
+}
+
+/* The instructions in the order of lower_order.c, if that needs half as many strips or fewer. */
+static fad_status sort_strips(fad_emitter *e, fad_instruction *all, size_t count, uint32_t *place, size_t bytes, uint32_t *strips)
+{
+    fad_status status = FAD_OK, ignored = FAD_OK;
+    const size_t size = count * sizeof *all;
+    fad_instruction *sorted = fad_resize(e->tape, NULL, 0, size, &status);
+    if (!sorted)
+        return status;
+    status = fad_lower_order(e, all, count, e->l->regions[e->region].n, sorted);
+    if (status == FAD_OK) {
+        const uint32_t fewer = number_strips(e, sorted, count, place, bytes);
+        if (fewer <= *strips / 2) {
+            memcpy(all, sorted, size);
+            *strips = fewer;
+        } else {
+            number_strips(e, all, count, place, bytes);
+        }
+    }
+    fad_resize(e->tape, sorted, size, 0, &ignored);
+    return status;
+}
+
 static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
 {
     fad_instruction *all = (fad_instruction *)e->instructions.data + e->first_instruction;
-    size_t count = e->instructions.count - e->first_instruction, spare_count = 0;
-    fad_status status = FAD_OK;
+    size_t count = e->instructions.count - e->first_instruction;
+    fad_status status = FAD_OK, ignored = FAD_OK;
     *strips = 0;
     if (e->strip_count == 0)
         return FAD_OK;
@@ -689,16 +730,15 @@ static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
         count = fad_lower_fuse(all, count, e->strip_count, e->l->regions[e->region].n, e->affines.data,
                                e->numbers.data, place);
     e->instructions.count = e->first_instruction + count;
-    note_last_readings(e, all, count);
-    memset(place, 0xff, bytes);
-    for (size_t i = 0; i < count; i++)
-        place_strips(&all[i], i, e->strip_last.data, place, place + e->strip_count, &spare_count, strips);
-    for (size_t i = 0; i < count; i++)
+    *strips = number_strips(e, all, count, place, bytes);
+    if (are_far(*strips, e->l->regions[e->region].n))
+        status = sort_strips(e, all, count, place, bytes, strips);
+    for (size_t i = 0; i < count && status == FAD_OK; i++)
         for (int k = 0; k < all[i].count; k++)
             if (is_strip(&all[i].arguments[k]))
                 all[i].arguments[k].offset = place[all[i].arguments[k].offset];
-    fad_resize(e->tape, place, bytes, 0, &status);
-    return FAD_OK;
+    fad_resize(e->tape, place, bytes, 0, &ignored);
+    return status;
 }
 
 /* Arrays that a chained region writes, and reads again in the same strip. */

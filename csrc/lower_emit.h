@@ -4,7 +4,7 @@
 
 #include "lower.h"
 
-enum { FAD_SIZE_CLASSES = 256 };
+enum { FAD_BLOCK_CLASSES = 256 };
 
 typedef struct fad_free_block {
     struct fad_free_block *next;
@@ -38,7 +38,7 @@ typedef struct {
     uint64_t partial;          /* where the partial sum at hand is */
     uint64_t zero;             /* where the constants hold 0.0, if they do: */
     bool has_zero;
-    fad_free_block *scalars_free, *blocks_free[FAD_SIZE_CLASSES], *spare_blocks;
+    fad_free_block *scalars_free, *blocks_free[FAD_BLOCK_CLASSES], *spare_blocks;
     fad_records steps, instructions, scalars, repeats, groups, places, affines, numbers, guards, calls, call_arguments, call_forms,
         constants, scalar_constants;
     fad_records strip_last;    /* of the region's strips: the last instruction that reads them */
@@ -106,6 +106,10 @@ bool fad_entry_memory(const fad_emitter *e, const fad_entry *entry, fad_argument
 bool fad_entry_is_constant(const fad_emitter *e, uint32_t operand);
 /* Whether an entry of `all` goes on with a partial sum. */
 bool fad_entry_goes_on(const fad_entry *all, const fad_entry *entry);
+
+/* lower_order.c: the instructions of a region over `n` elements in an order that may need fewer strips. Each strip is made
+ * once. */
+fad_status fad_lower_order(const fad_emitter *e, const fad_instruction *all, size_t count, uint64_t n, fad_instruction *sorted);
 
 /* lower_demand.c: the entries in another order; and, where that is used, new times for what is read in the block. */
 fad_status fad_sort_by_demand(const fad_emitter *e, const fad_entry *all, size_t count, fad_entry *sorted);

@@ -1,5 +1,6 @@
 """Loops that do not roll into arrays: a body held once, repeated."""
 
+import re
 import threading
 
 import numpy as np
@@ -206,3 +207,31 @@ def test_temporaries_are_no_longer_than_the_range(n):
     np.testing.assert_allclose(value, f(w), rtol=1e-12)
     expected = (f(w + h * d) - f(w - h * d)) / (2 * h)
     np.testing.assert_allclose(np.sum(slope * d), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_a_gradient_adds_up_is_not_kept(strict):
+    """Slopes are made when the adjoints come to them, and terms of long sums are added at once."""
+    turns, n = 60, 130
+    x = np.linspace(0.1, 1.0, n)
+
+    def f(w):
+        h = c = np.zeros(n)
+        total = 0.0
+        for _ in range(turns):
+            keep = 1.0 / (1.0 + np.exp(-(x * w[0] + h * w[1])))
+            made = np.tanh(h * w[2] + x)
+            c = c * keep + made * (1.0 - keep)
+            h = keep * np.tanh(c)
+            total = total + np.sum(h * x) - np.log(np.sum(np.exp(h * w[3])))
+        return total
+
+    w = np.linspace(-0.5, 0.5, 4 * n).reshape(4, n)
+    g = fad.compile(fad.value_and_grad(f), strict=strict)
+    strips = [int(s) for s in re.findall(r"(\d+) strips of", g.program(w).text())]
+    assert strict or max(strips) < 1.5 * turns  # of three for each turn
+    value, slope = g(w)
+    h, d = 1e-5, np.cos(np.arange(4.0 * n)).reshape(4, n)
+    np.testing.assert_allclose(value, f(w), rtol=1e-12)
+    expected = (f(w + h * d) - f(w - h * d)) / (2 * h)
+    np.testing.assert_allclose(np.sum(slope * d), expected, rtol=1e-6)

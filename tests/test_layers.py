@@ -77,6 +77,7 @@ lower_scalars.c: lower_emit.h try.h
 lower_period.c: lower_emit.h try.h
 lower_repeat.c: lower_emit.h try.h
 lower_demand.c: lower_emit.h
+lower_order.c: lower_emit.h
 lower_groups.c: lower_emit.h try.h
 lower_fuse.c: lower.h
 lower_reuse.c: lower.h try.h
