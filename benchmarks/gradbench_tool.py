@@ -125,34 +125,40 @@ def _timing(name: str, nanoseconds: int) -> dict:
     return {"name": name, "nanoseconds": nanoseconds}
 
 
-def answer(message: dict) -> dict:
-    """The answer to one message, whatever happens."""
-    reply = {"id": message.get("id"), "success": True}
+def respond(message: dict) -> dict:
+    """What is said of a message, besides its number."""
+    kind = message["kind"]
+    if kind in ("define", "evaluate") and message["module"] not in READERS:
+        return {"success": False, "error": f"no module {message['module']!r}"}
+    if kind == "start":
+        return {"success": True, "tool": "fastad"}
+    if kind == "evaluate":
+        found = evaluate(message["module"], message["function"], message["input"])
+        return {"success": True} | found
+    if kind in ("define", "analysis"):
+        return {"success": True}
+    return {"success": False, "error": f"no kind {kind!r}"}
+
+
+def answer(line: str) -> str:
+    """The answer to one message, whatever happens: NaN and infinities are no JSON either."""
+    number = {"id": None}
     try:
-        kind = message["kind"]
-        if kind == "start":
-            reply["tool"] = "fastad"
-        elif kind in ("define", "evaluate") and message["module"] not in READERS:
-            reply |= {"success": False, "error": f"no module {message['module']!r}"}
-        elif kind == "evaluate":
-            reply |= evaluate(message["module"], message["function"], message["input"])
-        elif kind not in ("define", "analysis"):
-            reply |= {"success": False, "error": f"no kind {kind!r}"}
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise TypeError(f"message: expected an object, got {type(message).__name__}")
+        number["id"] = message.get("id")
+        return json.dumps(number | respond(message), allow_nan=False)
     except Exception as error:  # the next message is answered all the same
-        reply |= {"success": False, "error": f"{type(error).__name__}: {error}"}
-    return reply
+        fault = {"success": False, "error": f"{type(error).__name__}: {error}"}
+        return json.dumps(number | fault)
 
 
 def main(messages: Iterable[str] = sys.stdin, answers: TextIO = sys.stdout) -> None:
     """Answer every line."""
     for line in messages:
-        if not line.strip():
-            continue
-        try:
-            reply = answer(json.loads(line))
-        except ValueError as error:
-            reply = {"id": None, "success": False, "error": f"no JSON: {error}"}
-        print(json.dumps(reply), file=answers, flush=True)
+        if line.strip():
+            print(answer(line), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -1011,12 +1011,6 @@ static bool may_be_output(const fad_lowering *l, uint32_t node)
            l->margin[root] == FAD_NO_INDEX;
 }
 
-/* Whether the parts of a CONCATENATE of this shape lie end to end. */
-static bool joins_end_to_end(const fad_list *list, const fad_shape *shape)
-{
-    return (size_t)shape->dims[list->axis] * (size_t)shape->strides[list->axis] == shape->size;
-}
-
 /* The memory of `root` begins at element `at` of output `k`. What is joined end to end is then made in its place. */
 static void make_output(fad_lowering *l, uint32_t root, uint32_t k, uint64_t at)
 {
@@ -1027,7 +1021,7 @@ static void make_output(fad_lowering *l, uint32_t root, uint32_t k, uint64_t at)
         return;
     const fad_list *list = l->tape->side[l->tape->nodes[root].aux];
     const fad_shape *shape = fad_lower_shape(l, root);
-    for (size_t i = 0; joins_end_to_end(list, shape) && i < list->count; i++) {
+    for (size_t i = 0; fad_joins_end_to_end(list, shape) && i < list->count; i++) {
         uint32_t part = list->nodes[i];
         if (may_be_output(l, part))
             make_output(l, l->root[part], k, at);
@@ -1108,7 +1102,7 @@ static void find_given(fad_lowering *l)
         if (!l->given[i] || n->op != FAD_CONCATENATE)
             continue;
         const fad_list *list = l->tape->side[n->aux];
-        for (size_t k = 0; joins_end_to_end(list, fad_lower_shape(l, i)) && k < list->count; k++)
+        for (size_t k = 0; fad_joins_end_to_end(list, fad_lower_shape(l, i)) && k < list->count; k++)
             l->given[list->nodes[k]] = 1;
     }
 }

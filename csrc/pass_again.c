@@ -37,6 +37,8 @@ typedef struct {
     uint8_t cost;          /* nodes to be copied; 0: it is kept */
     uint8_t readers;       /* up to 2 */
     bool given;            /* an input, or a window of inputs: there in any case */
+    bool window;           /* a join that is made in the margins of what it joins */
+    bool before, behind;   /* one of its margins is taken */
 } history;
 
 typedef struct {
@@ -66,10 +68,16 @@ static bool is_arithmetic(const fad_node *n)
            (n->op < FAD_ELEMENTWISE_COUNT && (fad_ops[n->op].kind == FAD_LINEAR || fad_ops[n->op].kind == FAD_BILINEAR));
 }
 
-/* Reads memory where it is, perhaps with others' elements around it. */
-static bool is_window(const fad_node *n)
+static bool only_moves(const fad_node *n)
 {
     return n->op == FAD_VIEW || n->op == FAD_RESHAPE || n->op == FAD_BROADCAST_TO || n->op == FAD_CONCATENATE || n->op == FAD_EMBED;
+}
+
+/* Reads memory where it is, perhaps with others' elements around it. */
+static bool is_window(const again *s, uint32_t node)
+{
+    const fad_node *n = &s->in->tape->nodes[node];
+    return only_moves(n) && ((n->op != FAD_CONCATENATE && n->op != FAD_EMBED) || s->all[node].window);
 }
 
 static bool is_large(const fad_tape *tape, uint32_t node)
@@ -90,6 +98,55 @@ static bool is_worth_a_look(const fad_tape *tape, size_t least)
 
 static uint32_t later(uint32_t x, uint32_t y) { return x > y ? x : y; }
 
+/* The largest operand of a join, and whether the join has elements before it and behind it. False: they do not lie end to
+ * end. */
+static bool find_part(const fad_tape *tape, uint32_t node, uint32_t *part, bool *before, bool *behind)
+{
+    const fad_node *n = &tape->nodes[node];
+    const fad_shape *whole = fad_node_shape(tape, node);
+    if (n->op == FAD_EMBED) {
+        const fad_view *view = tape->side[n->aux];
+        size_t d = 0;
+        *part = n->a;
+        while (d < whole->ndim && whole->dims[d] == 1) /* the axis that is cut */
+            d++;
+        if (view->part->ndim != whole->ndim || d == whole->ndim)
+            return false;
+        for (size_t k = 0; k < whole->ndim; k++)
+            if (view->source[k] != (int)k || view->step[k] != 1 || (k != d && view->part->dims[k] != whole->dims[k]))
+                return false;
+        *before = view->start[d] > 0;
+        *behind = view->start[d] + view->part->dims[d] < whole->dims[d];
+        return true;
+    }
+    const fad_list *list = tape->side[n->aux];
+    size_t at = 0;
+    for (size_t k = 1; k < list->count; k++)
+        at = bytes_of(tape, list->nodes[k]) > bytes_of(tape, list->nodes[at]) ? k : at;
+    *part = list->nodes[at];
+    *before = at > 0;
+    *behind = at + 1 < list->count;
+    return fad_joins_end_to_end(list, whole);
+}
+
+/* An array has one margin before it and one behind it (lower_margins.c): other joins of it are memory of their own. */
+static void note_join(again *s, uint32_t node)
+{
+    const fad_tape *tape = s->in->tape;
+    uint32_t part;
+    bool before, behind;
+    if (tape->nodes[node].op != FAD_CONCATENATE && tape->nodes[node].op != FAD_EMBED)
+        return;
+    if (!find_part(tape, node, &part, &before, &behind) || bytes_of(tape, part) < bytes_of(tape, node) / 2)
+        return;
+    while (tape->nodes[part].op == FAD_VIEW || tape->nodes[part].op == FAD_RESHAPE)
+        part = tape->nodes[part].a;
+    history *root = &s->all[part];
+    s->all[node].window = !(before && root->before) && !(behind && root->behind);
+    root->before |= s->all[node].window && before;
+    root->behind |= s->all[node].window && behind;
+}
+
 /* Whether all large operands are `given`. */
 static bool reads_inputs_alone(const again *s, uint32_t node)
 {
@@ -106,7 +163,7 @@ static void note_order(again *s, uint32_t node, bool waiting, uint32_t *front)
 {
     history *h = &s->all[node];
     const fad_node *n = &s->in->tape->nodes[node];
-    h->given = n->op == FAD_VARIABLE || (is_window(n) && reads_inputs_alone(s, node));
+    h->given = n->op == FAD_VARIABLE || (only_moves(n) && reads_inputs_alone(s, node));
     if (!is_arithmetic(n) || !is_large(s->in->tape, node))
         return;
     if (*front == FAD_NODE_NONE || h->level >= s->all[*front].level) {
@@ -129,6 +186,7 @@ static void note_levels(again *s, bool waiting)
         s->all[i] = none;
         if (!(n->flags & FAD_IS_DYNAMIC))
             continue;
+        note_join(s, i);
         for (size_t k = 0; (p = fad_parent(tape, i, k)) != FAD_NODE_NONE; k++)
             s->all[i].level = later(s->all[i].level, s->all[p].level);
         s->all[i].level += n->op >= FAD_ELEMENTWISE_COUNT && n->op != FAD_NSUM && n->op != FAD_VARIABLE;
@@ -144,7 +202,7 @@ static void note_readings(again *s)
         s->all[s->in->outputs[i]].last = FOREVER;
     for (uint32_t i = (uint32_t)tape->count; i-- > 0;) {
         const fad_node *n = &tape->nodes[i];
-        uint32_t at = is_window(n) ? later(s->all[i].last, s->all[i].level) : s->all[i].level;
+        uint32_t at = is_window(s, i) ? later(s->all[i].last, s->all[i].level) : s->all[i].level;
         if (!(n->flags & FAD_IS_DYNAMIC))
             continue;
         for (size_t k = 0; (p = fad_parent(tape, i, k)) != FAD_NODE_NONE; k++) {
@@ -163,7 +221,7 @@ static double average_bytes(const again *s)
     for (uint32_t i = 0; i < tape->count; i++) {
         const history *h = &s->all[i];
         levels = later(levels, h->level);
-        if (is_large(tape, i) && !is_window(&tape->nodes[i]) && h->last != FOREVER && h->last > h->level)
+        if (is_large(tape, i) && !is_window(s, i) && h->last != FOREVER && h->last > h->level)
             bytes += (double)bytes_of(tape, i) * (h->last - h->level);
     }
     return bytes / levels;
@@ -214,10 +272,10 @@ static void note_cost(again *s, uint32_t node)
         return;
     for (; (p = fad_parent(tape, node, count)) != FAD_NODE_NONE && count < MOST_OPERANDS; count++)
         add_operand(h, &s->all[p]);
-    if (!(is_arithmetic(n) || is_window(n)) || fad_parent(tape, node, count) != FAD_NODE_NONE)
+    if (!(is_arithmetic(n) || is_window(s, node)) || fad_parent(tape, node, count) != FAD_NODE_NONE)
         h->cost = MOST_NODES + 1;
     else if (h->cost <= MOST_NODES) /* a window of what is kept is there, too */
-        h->cost += h->cost || !is_window(n);
+        h->cost += h->cost || !is_window(s, node);
 }
 
 static bool is_cheap(const history *h) { return h->cost <= MOST_NODES && h->source != MANY && h->until + NEAR >= h->last; }
@@ -246,7 +304,7 @@ static void decide(again *s)
     for (uint32_t i = 0; i < tape->count; i++) {
         history *h = &s->all[i];
         note_cost(s, i);
-        if (h->cost == 0 || is_window(&tape->nodes[i]) || (h->last <= h->level + FAR && !h->wanted))
+        if (h->cost == 0 || is_window(s, i) || (h->last <= h->level + FAR && !h->wanted))
             continue;
         if (!h->wanted && h->last != FOREVER && is_cheap(h)) {
             s->saved += (size_t)bytes_of(tape, i);

@@ -130,6 +130,12 @@ typedef struct {
     uint32_t nodes[];
 } fad_list;
 
+/* Whether what CONCATENATE joins to an array of `shape` lies one behind the other there. */
+static inline bool fad_joins_end_to_end(const fad_list *list, const fad_shape *shape)
+{
+    return (size_t)shape->dims[list->axis] * (size_t)shape->strides[list->axis] == shape->size;
+}
+
 /* SCATTER_ADD: where to. */
 typedef struct {
     uint32_t indices;          /* node of the flat indices, int64 */

@@ -95,6 +95,26 @@ def test_less_memory(name, arrays):
     assert compiled(FUNCTIONS[name]).program(x).nbytes > 2 * arrays * TURNS * x.nbytes
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_many_rolls_make_is_kept(axis):
+    """Most of them are memory of their own, and to compute a stage of them again would keep those."""
+    weights = {1: 8.0, -1: -8.0, 2: -1.0, -2: 1.0, 3: 0.5, -3: -0.5}
+
+    def f(c):
+        q = 0.3 * c
+        for _ in range(TURNS):
+            q = c * q + 0.02 * c * sum(w * np.roll(q, by, axis) for by, w in weights.items())
+        return np.sum(q * q)
+
+    c = rng.uniform(0.1, 1.0, (70, 71))
+    d = rng.uniform(-1.0, 1.0, c.shape)
+    g = compiled(f)
+    assert g.program(c).nbytes < 2.4 * TURNS * c.nbytes
+    h = 1e-6
+    slope = np.sum(g(c)[1] * d)
+    np.testing.assert_allclose(slope, (f(c + h * d) - f(c - h * d)) / (2 * h), rtol=1e-6)
+
+
 def test_adjoints_do_not_run_ahead():
     """They would be kept beside the states, until the states come to where they belong."""
     x = rng.uniform(-1.0, 1.0, N)

@@ -46,6 +46,20 @@ def test_it_answers_and_goes_on():
         assert answer["success"] is False and answer["error"]
 
 
+def test_what_is_no_message_is_answered():
+    lines = ["[1, 2]", "null", "no JSON", "[" * 200_000, '{"id": 7, "kind": ["start"]}']
+    lines.append('{"id": 8, "kind": "evaluate", "module": "lse", "function": "gradient"')
+    lines[-1] += ', "input": {"x": [1e400, 2.0]}}'  # its gradient is NaN
+    done = subprocess.run(
+        [sys.executable, str(TOOL)], input="\n".join(lines), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
+    assert [answer["id"] for answer in answers] == [None, None, None, None, 7, 8]
+    for reply in answers:
+        assert reply["success"] is False and reply["error"]
+
+
 def test_it_times_every_run():
     value, gradient = talk(
         evaluate("lse", "primal", x=[0.0, 1.0], min_runs=3, min_seconds=0.0),
