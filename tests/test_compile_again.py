@@ -97,7 +97,7 @@ def test_less_memory(name, arrays):
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_what_many_rolls_make_is_kept(axis):
-    """Most of them are memory of their own, and to compute a stage of them again would keep those."""
+    """Most are memory of their own: to compute a stage of them again would keep those."""
     weights = {1: 8.0, -1: -8.0, 2: -1.0, -2: 1.0, 3: 0.5, -3: -0.5}
 
     def f(c):
