@@ -631,28 +631,26 @@ static fad_status emit_store(fad_emitter *e, uint32_t *at)
     return add_instruction(e, &i);
 }
 
-static bool is_strip(const fad_argument *a) { return a->place == FAD_AT_STRIP; }
-
 /* Number for the result of instruction `i`, and back to the spare ones those that it reads for the last time. */
 static void place_strips(const fad_instruction *at, size_t i, const uint32_t *last, uint32_t *place, uint32_t *spare,
                          size_t *spare_count, uint32_t *strips)
 {
     const fad_argument *a = at->arguments, *own = &a[at->count - 1];
     uint32_t dying[4], dying_count = 0;
-    bool only_read = is_strip(own) && place[own->offset] != FAD_NO_INDEX; /* what is stored */
+    bool only_read = fad_is_strip(own) && place[own->offset] != FAD_NO_INDEX; /* what is stored */
     for (int k = 0; k < at->count - !only_read; k++) {
-        if (!is_strip(&a[k]) || last[a[k].offset] != i)
+        if (!fad_is_strip(&a[k]) || last[a[k].offset] != i)
             continue;
         bool seen = false;
         for (int j = 0; j < k; j++)
-            seen = seen || (is_strip(&a[j]) && a[j].offset == a[k].offset);
+            seen = seen || (fad_is_strip(&a[j]) && a[j].offset == a[k].offset);
         if (!seen)
             dying[dying_count++] = (uint32_t)a[k].offset;
     }
-    if (is_strip(own) && place[own->offset] == FAD_NO_INDEX) {
+    if (fad_is_strip(own) && place[own->offset] == FAD_NO_INDEX) {
         bool in_place = (at->code == FAD_DO_OP || fad_is_fused(at->code)) && dying_count;
         for (int k = 0; k + 1 < at->count; k++)
-            in_place = in_place && (!is_strip(&a[k]) || a[k].dtype == own->dtype);
+            in_place = in_place && (!fad_is_strip(&a[k]) || a[k].dtype == own->dtype);
         if (in_place)
             place[own->offset] = place[dying[--dying_count]];
         else
@@ -668,7 +666,7 @@ static void note_last_readings(fad_emitter *e, const fad_instruction *all, size_
 {
     for (size_t i = 0; i < count; i++)
         for (int k = 0; k < all[i].count; k++)
-            if (is_strip(&all[i].arguments[k]))
+            if (fad_is_strip(&all[i].arguments[k]))
                 ((uint32_t *)e->strip_last.data)[all[i].arguments[k].offset] = (uint32_t)i;
 }
 
@@ -735,7 +733,7 @@ static fad_status assign_strips(fad_emitter *e, uint32_t *strips)
         status = sort_strips(e, all, count, place, bytes, strips);
     for (size_t i = 0; i < count && status == FAD_OK; i++)
         for (int k = 0; k < all[i].count; k++)
-            if (is_strip(&all[i].arguments[k]))
+            if (fad_is_strip(&all[i].arguments[k]))
                 all[i].arguments[k].offset = place[all[i].arguments[k].offset];
     fad_resize(e->tape, place, bytes, 0, &ignored);
     return status;

@@ -47,6 +47,8 @@ typedef struct {
     size_t first_instruction;
 } fad_emitter;
 
+static inline bool fad_is_strip(const fad_argument *a) { return a->place == FAD_AT_STRIP; }
+
 enum { FAD_HAS_ROOM = 1, FAD_IS_FREE = 2 };
 
 /* lower_emit.c */

@@ -122,17 +122,15 @@ static bool is_written(const walk *w, const fad_argument *a)
 
 /* --- when --- */
 
-static bool is_strip(const fad_argument *a) { return a->place == FAD_AT_STRIP; }
-
 static const fad_argument *result_of(const fad_instruction *at) { return &at->arguments[at->count - 1]; }
 
 /* Nothing but a strip, of strips and of memory that the region leaves as it is. */
 static bool may_move(const walk *w, const fad_instruction *at)
 {
-    if ((at->code != FAD_DO_OP && at->code != FAD_DO_CONVERT && !fad_is_fused(at->code)) || !is_strip(result_of(at)))
+    if ((at->code != FAD_DO_OP && at->code != FAD_DO_CONVERT && !fad_is_fused(at->code)) || !fad_is_strip(result_of(at)))
         return false;
     for (int k = 0; k + 1 < at->count; k++)
-        if (!is_strip(&at->arguments[k]) && is_written(w, &at->arguments[k]))
+        if (!fad_is_strip(&at->arguments[k]) && is_written(w, &at->arguments[k]))
             return false;
     return true;
 }
@@ -141,22 +139,22 @@ static bool may_move(const walk *w, const fad_instruction *at)
 static bool is_new_strip(const fad_instruction *at, int k)
 {
     for (int j = 0; j < k; j++)
-        if (is_strip(&at->arguments[j]) && at->arguments[j].offset == at->arguments[k].offset)
+        if (fad_is_strip(&at->arguments[j]) && at->arguments[j].offset == at->arguments[k].offset)
             return false;
-    return is_strip(&at->arguments[k]);
+    return fad_is_strip(&at->arguments[k]);
 }
 
 /* Operands: all arguments, of what makes no strip. */
 static int operand_count(const walk *w, uint32_t i)
 {
     const fad_argument *own = result_of(&w->all[i]);
-    return w->all[i].count - (is_strip(own) && w->maker[own->offset] == i);
+    return w->all[i].count - (fad_is_strip(own) && w->maker[own->offset] == i);
 }
 
 static void note_readers(walk *w, size_t strips)
 {
     for (uint32_t i = (uint32_t)w->count; i-- > 0;) /* what stores a strip has it as its last argument, too */
-        if (is_strip(result_of(&w->all[i])))
+        if (fad_is_strip(result_of(&w->all[i])))
             w->maker[result_of(&w->all[i])->offset] = i;
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < w->count; i++)
@@ -191,7 +189,7 @@ static void decide(walk *w)
         w->length[i] = 0;
         w->size[i] = 1;
         for (int k = 0; k < operand_count(w, i); k++) {
-            if (is_strip(&at->arguments[k])) {
+            if (fad_is_strip(&at->arguments[k])) {
                 maker = w->maker[at->arguments[k].offset];
                 late = late && w->when[maker] == LATE;
                 w->size[i] = late ? w->size[i] + w->size[maker] : 1;
@@ -221,7 +219,7 @@ static void finish(walk *w, uint32_t i)
 {
     const fad_argument *own = result_of(&w->all[i]);
     w->sorted[w->made++] = w->all[i];
-    if (!is_strip(own) || w->maker[own->offset] != i || w->when[i] == LATE)
+    if (!fad_is_strip(own) || w->maker[own->offset] != i || w->when[i] == LATE)
         return;
     for (uint32_t r = w->first[own->offset]; r < w->first[own->offset + 1]; r++) {
         const uint32_t reader = w->readers[r];
@@ -244,7 +242,7 @@ static void demand(walk *w, uint32_t instruction)
             continue;
         }
         const fad_argument *a = &w->all[v->instruction].arguments[v->operand++];
-        const uint32_t maker = is_strip(a) ? w->maker[a->offset] : FAD_NO_INDEX;
+        const uint32_t maker = fad_is_strip(a) ? w->maker[a->offset] : FAD_NO_INDEX;
         if (maker != FAD_NO_INDEX && w->when[maker] == LATE && !w->done[maker]) {
             w->done[maker] = 1;
             w->stack[depth++] = (visit){maker, 0};
